@@ -1,0 +1,1 @@
+"""The two commands people type: `minikube-py` (clusters and labs) and `kctl` (acts like kubectl)."""
