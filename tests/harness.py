@@ -115,4 +115,6 @@ def _docker_answers() -> bool:
 def python_component(module: str, *flags: str, log: Path) -> subprocess.Popen[bytes]:
     """Start `python -m MODULE FLAGS`, its output in `log`."""
     with log.open("ab") as out:
-        return subprocess.Popen([sys.executable, "-m", module, *flags], stdout=out, stderr=out, env=environment(), cwd=ROOT)
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *flags], stdout=out, stderr=out, env=environment(), cwd=ROOT
+        )
