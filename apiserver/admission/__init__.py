@@ -1,0 +1,1 @@
+"""Admission: what may enter the cluster, and in what shape. `chain.py` has the order; one plugin per file beside it."""
