@@ -1,0 +1,45 @@
+"""`minikube-py`: clusters, nodes, images and labs from the command line.
+
+Who runs it: people, `make up`, labs. Invariant: bad input and missing things end in one sentence on stderr and exit code 1
+(2 for wrong usage), never in a traceback; commands only parse and print, the work is done in `minikube_py.cluster`.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from minikube_py import __version__
+from minikube_py.api.errors import APIError
+from minikube_py.cli.cluster_commands import doctor, down, kubeconfig, logs, status, up
+from minikube_py.cli.image_commands import image
+from minikube_py.cli.node_commands import node
+from minikube_py.cluster.errors import ClusterError
+
+
+class Group(click.Group):
+    """A click group that shows our errors as one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ClusterError, APIError) as error:
+            click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
+            sys.exit(1)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            click.echo(f"{click.style('error:', fg='red')}{where} {error.strerror or error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="minikube-py")
+def main() -> None:
+    """Kubernetes you can read, running real containers."""
+
+
+for command in (up, down, status, node, image, kubeconfig, doctor, logs):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

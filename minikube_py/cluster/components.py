@@ -1,0 +1,121 @@
+"""Which processes make up a cluster, and with which flags: the profile's desired state as a table of components.
+
+Who calls it: the supervisor, each time it (re)reads `cluster.json`.
+Invariant: a pure function of the profile; a node that is stopped has no component. The order is the start-up order.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from minikube_py.cluster.profile import Node, Profile
+from minikube_py.cluster.timing import TIMINGS
+
+
+class Component(NamedTuple):
+    """One process: `module` offers `parse(argv) -> Options` and `run(Options)`, which blocks until SIGTERM."""
+
+    name: str
+    module: str
+    argv: tuple[str, ...]
+
+
+def components(profile: Profile) -> list[Component]:
+    """Every process this profile should be running now."""
+    table = [_apiserver(profile), _controllers(profile)]
+    table += [_kubelet(profile, node) for node in profile.nodes if not node.stopped]
+    if profile.runtime == "docker":
+        table.append(_kube_proxy(profile))
+    return table
+
+
+def kubelet_name(node: Node) -> str:
+    return f"kubelet-{node.name}"
+
+
+def _apiserver(profile: Profile) -> Component:
+    pki, timing = profile.pki, TIMINGS[profile.timing]
+    on_bridge = profile.runtime == "docker"
+    flags = {
+        "data-dir": profile.directory / "store",
+        "store": profile.store,
+        "bind": "127.0.0.1",
+        "port": profile.port,
+        "tls-cert": pki / "apiserver.crt",
+        "tls-key": pki / "apiserver.key",
+        "client-ca": pki / "ca.crt",
+        "service-account-key": pki / "sa.key",
+        "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
+        "encryption-key": pki / "encryption.key",
+        "service-cluster-ip-range": profile.service_cidr,
+        "advertise-address": profile.gateway if on_bridge else "127.0.0.1",
+        "advertise-port": profile.port,
+        "kubelet-client-cert": pki / "apiserver-kubelet-client.crt",
+        "kubelet-client-key": pki / "apiserver-kubelet-client.key",
+        "kubelet-ca": pki / "ca.crt",
+        "default-not-ready-toleration-seconds": timing.toleration_seconds,
+        "default-unreachable-toleration-seconds": timing.toleration_seconds,
+        "audit-log": profile.logs / "audit.log",
+    }
+    bridge = ("--bind", profile.gateway) if on_bridge else ()
+    return Component("apiserver", "apiserver.main", (*_argv(flags), *bridge))
+
+
+def _controllers(profile: Profile) -> Component:
+    timing = TIMINGS[profile.timing]
+    flags = {
+        "kubeconfig": component_kubeconfig(profile, "controllers"),
+        "identity": "controllers",
+        "node-monitor-period": timing.node_monitor_period,
+        "node-monitor-grace-period": timing.node_monitor_grace_period,
+        "cluster-ca": profile.pki / "ca.crt",
+        "service-cluster-ip-range": profile.service_cidr,
+    }
+    return Component("controllers", "controllers.main", ("--no-leader-elect", *_argv(flags)))
+
+
+def _kubelet(profile: Profile, node: Node) -> Component:
+    timing, pki, name = TIMINGS[profile.timing], profile.pki, kubelet_name(node)
+    flags = {
+        "kubeconfig": component_kubeconfig(profile, name),
+        "node-name": node.name,
+        "root-dir": profile.node_directory(node),
+        "profile": profile.name,
+        "runtime": profile.runtime,
+        "pod-cidr": profile.node_cidr(node),
+        "node-ip": profile.node_ip(node) if profile.runtime == "docker" else "127.0.0.1",
+        "cluster-dns": profile.dns_ip,
+        "port": 10250 if profile.runtime == "docker" else profile.port + 1000 + node.index,
+        "tls-cert": pki / f"{name}.crt",
+        "tls-key": pki / f"{name}.key",
+        "client-ca": pki / "ca.crt",
+        "capacity": f"cpu={profile.cpu_milli}m,memory={profile.memory_bytes // 1024}Ki,pods=30",
+        "node-status-update-frequency": timing.node_status_update_frequency,
+        "node-lease-renew-interval": timing.node_lease_renew_interval,
+        "node-lease-duration": timing.node_lease_duration,
+    }
+    if profile.gpus:
+        flags["gpus"] = profile.gpus
+    if profile.runtime == "docker":
+        flags["bridge"] = profile.bridge
+        flags["network"] = "own"
+        return Component(name, "kubelet.main", _argv(flags))
+    flags["network"] = "none"
+    return Component(name, "kubelet.main", ("--no-service-proxy", *_argv(flags)))
+
+
+def _kube_proxy(profile: Profile) -> Component:
+    flags = {
+        "kubeconfig": component_kubeconfig(profile, "kube-proxy"),
+        "profile": profile.name,
+        "bridge": profile.bridge,
+        "cluster-cidr": profile.pod_cidr,
+    }
+    return Component("kube-proxy", "kubelet.network.main", _argv(flags))
+
+
+def component_kubeconfig(profile: Profile, component: str) -> str:
+    return str(profile.directory / "kubeconfigs" / f"{component}.conf")
+
+
+def _argv(flags: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(f"--{flag}={value}" for flag, value in flags.items())

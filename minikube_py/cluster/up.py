@@ -1,0 +1,170 @@
+"""`minikube-py up`: from nothing, or from whatever is already there, to a running cluster.
+
+Who calls it: the CLI and `make up`. Invariant: every phase first looks whether its result exists, so running it again
+changes nothing, and a run that was interrupted is completed by the next one. Phases and their seconds go to `phases.json`.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from minikube_py.cluster import access, engine, host, images, kubeconfig, pki, process
+from minikube_py.cluster import profile as profiles
+from minikube_py.cluster.components import component_kubeconfig, kubelet_name
+from minikube_py.cluster.errors import ClusterError
+from minikube_py.cluster.profile import Node, Profile
+from minikube_py.cluster.progress import Progress
+
+_API_SECONDS, _NODE_SECONDS = 30.0, 60.0
+FIRST_PORT = 6443
+_CODE = Path(__file__).resolve().parents[2]  # where the packages lie: a checkout, or an installation
+
+
+class Wish(NamedTuple):
+    """What the command line asked for; None means: as it is, or the default for a new profile."""
+
+    name: str = profiles.DEFAULT
+    nodes: int | None = None
+    store: str | None = None
+    timing: str | None = None
+    runtime: str | None = None
+    gpus: str | None = None
+    port: int | None = None
+    merge_kubeconfig: bool = True
+
+
+def up(wish: Wish, progress: Progress) -> Profile:
+    """Bring the profile up. Raises ClusterError with the fix when it cannot."""
+    profile = _desired(wish)
+    if profile.runtime == "docker":
+        with progress.phase("host programs and rights"):
+            _check_host()
+        with progress.phase("Docker Engine"):
+            engine.ensure()
+        with progress.phase("base images"):
+            images.build(images.missing(), progress.detail)
+        with progress.phase("pod network"):
+            engine.ensure_network(profile)
+    with progress.phase("certificates and kubeconfigs"):
+        write_identities(profile)
+        profile.save()
+    with progress.phase("API server"):
+        start_supervisor(profile)
+        access.wait_ready(profile, _API_SECONDS)
+    with progress.phase(f"{len(profile.nodes)} nodes Ready"):
+        access.wait_nodes(profile, _NODE_SECONDS)
+    if wish.merge_kubeconfig:
+        kubeconfig.merge(kubeconfig.user_path(), _admin(profile))
+    progress.save(profile.directory / "phases.json")
+    return profile
+
+
+def _desired(wish: Wish) -> Profile:
+    existing = profiles.find(profiles.check_name(wish.name))
+    if existing is None:
+        return _new_profile(wish)
+    for option, asked, there in (
+        ("--store", wish.store, existing.store),
+        ("--runtime", wish.runtime, existing.runtime),
+        ("--port", wish.port, existing.port),
+    ):
+        if asked not in (None, there):
+            raise ClusterError(
+                f"{option} of a cluster cannot change ({there} to {asked}); take it down first: minikube-py down -p {wish.name}"
+            )
+    grown = existing
+    if wish.nodes is not None and wish.nodes > len(existing.nodes):
+        grown = existing.with_nodes(wish.nodes - len(existing.nodes))
+    return replace(grown, timing=wish.timing or grown.timing, gpus=_gpu_file(wish.gpus) or grown.gpus)
+
+
+def _new_profile(wish: Wish) -> Profile:
+    nodes = wish.nodes if wish.nodes is not None else profiles.PLAN_NODES
+    index = profiles.free_index()
+    port = wish.port or FIRST_PORT + index
+    if not host.port_free("127.0.0.1", port):
+        raise ClusterError(f"port {port} is in use; choose another with: minikube-py up --port N")
+    cpu, memory = host.share(max(nodes, 1))
+    fresh = Profile(
+        wish.name, index, port, store=wish.store or "sqlite", timing=wish.timing or "classroom",
+        runtime=wish.runtime or "docker", gpus=_gpu_file(wish.gpus), cpu_milli=cpu, memory_bytes=memory,
+    )  # fmt: skip
+    if fresh.runtime == "docker" and fresh.pod_cidr.rpartition(".0.0")[0] in host.routes():
+        raise ClusterError(f"this machine already routes {fresh.pod_cidr}, which the pods would use; see: ip route")
+    return fresh.with_nodes(nodes)
+
+
+def _gpu_file(path: str | None) -> str:
+    if not path:
+        return ""
+    if not Path(path).is_file():
+        raise ClusterError(f"no such GPU description: {path}")
+    return str(Path(path).resolve())
+
+
+def _check_host() -> None:
+    if sys.platform != "linux":
+        raise ClusterError("real containers on host processes need Linux; here use: docker compose up")
+    if not host.is_root():
+        raise ClusterError("building the pod network needs root; run: sudo minikube-py up (or try --runtime simulated)")
+    missing = [program for program in host.PACKAGES if program != "dockerd" and host.which(program) is None]
+    if missing:
+        host.install(missing)
+
+
+def write_identities(profile: Profile) -> None:
+    """Certificates and kubeconfigs of every component and node; what exists is kept."""
+    addresses = [profile.gateway, profile.api_service_ip]
+    pki.ensure(profile.pki, api_addresses=addresses)
+    _encryption_key(profile.pki / "encryption.key")
+    kubeconfig.write(profile.kubeconfig, _admin(profile))
+    for component in ("controllers", "kube-proxy"):
+        _component_kubeconfig(profile, component, profile.server)
+    for node in profile.nodes:
+        write_node_identity(profile, node)
+
+
+def write_node_identity(profile: Profile, node: Node) -> None:
+    """A node's certificate and kubeconfig. It dials the bridge, so that a partition cuts it off by address."""
+    pki.issue_node(profile.pki, node.name, [profile.node_ip(node)])
+    server = f"https://{profile.gateway}:{profile.port}" if profile.runtime == "docker" else profile.server
+    _component_kubeconfig(profile, kubelet_name(node), server)
+
+
+def _component_kubeconfig(profile: Profile, component: str, server: str) -> None:
+    config = kubeconfig.build(profile.context, server, profile.pki, component)
+    kubeconfig.write(Path(component_kubeconfig(profile, component)), config)
+
+
+def _admin(profile: Profile) -> dict[str, object]:
+    return kubeconfig.build(profile.context, profile.server, profile.pki, "admin")
+
+
+def _encryption_key(path: Path) -> None:
+    """The key that encrypts Secrets at rest: one base64 line of 32 random bytes (older keys may follow on further lines)."""
+    if path.exists():
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(b64encode(secrets.token_bytes(32)).decode() + "\n")
+
+
+def start_supervisor(profile: Profile) -> None:
+    """Start the profile's supervisor, or tell the running one to look at `cluster.json` again."""
+    pid = process.read_pid(profile.directory / "run" / "supervisor.pid")
+    if pid:
+        process.signal_quietly(pid, signal.SIGHUP)
+        return
+    profile.logs.mkdir(exist_ok=True)
+    with (profile.logs / "supervisor.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "minikube_py.cluster.supervisor", profile.name],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "MINIKUBE_PY_HOME": str(profiles.home()), "PYTHONPATH": str(_CODE)},
+        )  # fmt: skip
