@@ -1,0 +1,123 @@
+"""The reconcile loop: informers say which keys changed, workers call `reconcile(key)`, its outcome decides what is next.
+
+Who calls it: every controller, the scheduler's side loops, the kubelet; users' own controllers (examples/own_controller.py).
+Invariants: a reconciler receives a key and never an event; the same key is never reconciled twice at a time; an outcome is
+one of four (raised: again after a growing back-off; number: again after that many seconds; None: done; shut down: stop).
+Stop 5 of the data path. Upstream: sigs.k8s.io/controller-runtime pkg/internal/controller/controller.go.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from minikube_py.api import errors
+from minikube_py.api.clock import REAL, Clock
+from minikube_py.api.meta import key_of
+from minikube_py.api.types import Obj
+from minikube_py.client.cause import because
+from minikube_py.client.informer import Informer
+from minikube_py.client.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler(Protocol):
+    """What a controller is: it makes the world agree with the object called `key`, reading everything anew."""
+
+    name: str
+
+    def reconcile(self, key: str) -> float | None:
+        """Out: seconds until this key shall be looked at again, None for "when it changes". Raise to retry with back-off."""
+        ...
+
+
+Keys = Callable[[Obj], Iterable[str]]
+
+
+def own_key(obj: Obj) -> Iterable[str]:
+    """The key of the object itself: what `Controller.watch` uses for the kind a controller is about."""
+    return (key_of(obj),)
+
+
+class Controller:
+    """Runs one reconciler. `watch` the informers it depends on, then `start`; it begins once they have all synced."""
+
+    def __init__(self, reconciler: Reconciler, *, workers: int = 1, clock: Clock = REAL) -> None:
+        self.reconciler = reconciler
+        self.queue = WorkQueue(clock)
+        self._clock, self._workers = clock, workers
+        self._informers: list[Informer] = []
+        self._primary: Informer | None = None
+        self._threads: list[threading.Thread] = []
+
+    def watch(self, informer: Informer, keys: Keys = own_key) -> "Controller":
+        """Reconcile `keys(object)` whenever an object of the informer appears, changes (old and new keys) or goes."""
+        if keys is own_key and self._primary is None:
+            self._primary = informer
+        self._informers.append(informer)
+
+        def enqueue(old: Obj | None, new: Obj | None) -> None:
+            wanted = dict.fromkeys(key for obj in (old, new) if obj is not None for key in keys(obj))
+            for key in wanted:
+                self.queue.add(key)
+
+        informer.add_handler(enqueue)
+        return self
+
+    def start(self) -> None:
+        """Start the workers (daemon threads)."""
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, name=f"{self.reconciler.name}-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Hand out no more keys and wait for the reconciles in progress, at most `timeout` real seconds in all."""
+        self.queue.shutdown()
+        deadline = REAL.monotonic() + timeout
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - REAL.monotonic()))
+
+    def _work(self) -> None:
+        for informer in self._informers:
+            while not informer.wait_synced(1.0):
+                if self.queue.shut_down:
+                    return
+        while (key := self.queue.get()) is not None:
+            try:
+                self._handle(key)
+            finally:
+                self.queue.done(key)
+
+    def _handle(self, key: str) -> None:
+        try:
+            with because(self._cause(key)):
+                again = self.reconciler.reconcile(key)
+        except Exception as error:
+            self._log_failure(key, error)
+            self.queue.add_rate_limited(key)
+            return
+        self.queue.forget(key)
+        if again is not None:
+            self.queue.add_after(key, again)
+
+    def _cause(self, key: str) -> str:
+        kind, revision = "", ""
+        if self._primary is not None:
+            kind = f" {self._primary.res.kind}"
+            found = self._primary.get_key(key)
+            revision = f"@{found['metadata'].get('resourceVersion', '')}" if found else ""
+        return f"{self.reconciler.name}{kind} {key}{revision}"
+
+    def _log_failure(self, key: str, error: Exception) -> None:
+        name = self.reconciler.name
+        if isinstance(error, errors.Conflict | errors.AlreadyExists):
+            log.debug("%s %s: somebody else wrote first, again: %s", name, key, error)
+        elif isinstance(error, errors.ServiceUnavailable):
+            log.debug("%s %s: %s", name, key, error)
+        elif isinstance(error, errors.APIError):
+            log.warning("%s %s: %s", name, key, error)
+        else:
+            log.exception("%s %s failed", name, key)

@@ -1,0 +1,255 @@
+"""The REST client: verbs over collections (`GVR`), JSON in and out, errors as the error tree, watches as iterators.
+
+Who calls it: every component but the API server. It holds keep-alive connections and may be used from any thread.
+Invariant: a verb either returns what the server answered or raises `errors.APIError`; a connection that fails is
+`ServiceUnavailable`. A write that raises it may nevertheless have happened: callers read again before they repeat it.
+Upstream: staging/src/k8s.io/client-go/rest.
+"""
+
+import copy
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout
+
+from minikube_py.api import errors
+from minikube_py.api.gvr import GVR
+from minikube_py.api.types import Obj
+from minikube_py.client import cause
+from minikube_py.client.config import Config, Credentials, ssl_context
+from minikube_py.client.stream import Stream, Watch
+
+__all__ = ["Client", "Config", "Stream", "Watch"]
+
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+Query = Mapping[str, str | int | bool | None]
+
+_CONNECT_TIMEOUT = 5.0
+# A peer that vanished without a word (a partition, a machine switched off) is noticed within about ten seconds.
+_SOCKET_OPTIONS: list[tuple[int, int, int]] = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+] + [
+    (socket.IPPROTO_TCP, getattr(socket, option), value)
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
+    if hasattr(socket, option)
+]
+
+
+class Client:
+    """One API server as one identity. `timeout` (seconds) bounds every answer except those of watches and streams."""
+
+    def __init__(self, config: Config, *, user_agent: str = "minikube-py", timeout: float = 30.0) -> None:
+        self.config = config
+        self.timeout = timeout
+        self._headers = {"User-Agent": user_agent}
+        self._credentials = Credentials(config)
+        self._prefix = urlsplit(config.server).path.rstrip("/")
+        self._pool = _pool(config)
+
+    def with_timeout(self, timeout: float) -> "Client":
+        """The same client (same connections) with another bound on its answers."""
+        other = copy.copy(self)
+        other.timeout = timeout
+        return other
+
+    # -- objects ------------------------------------------------------------------------------------------------------
+
+    def get(self, res: GVR, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
+        """One object (or its subresource). Raises NotFound."""
+        return self._json("GET", res.path(namespace, name, subresource))
+
+    def list(
+        self, res: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = "", limit: int = 0,
+        continue_: str = "", resource_version: str = "",
+    ) -> Obj:  # fmt: skip
+        """The List object: `items`, and `metadata.resourceVersion` to watch from. Raises Expired for an old `continue_`."""
+        query: Query = {
+            "labelSelector": label_selector, "fieldSelector": field_selector, "limit": limit, "continue": continue_,
+            "resourceVersion": resource_version,
+        }  # fmt: skip
+        return self._json("GET", res.path(namespace), query)
+
+    def create(
+        self, res: GVR, obj: Obj, namespace: str = "", *, name: str = "", subresource: str = "", dry_run: bool = False,
+        field_manager: str = "",
+    ) -> Obj:  # fmt: skip
+        """Create an object (`namespace` defaults to its own), or POST to the `subresource` of the object called `name`."""
+        target = res.path(namespace or obj.get("metadata", {}).get("namespace", ""), name, subresource)
+        query: Query = {"dryRun": "All" if dry_run else "", "fieldManager": field_manager}
+        return self._json("POST", target, query, obj)
+
+    def update(self, res: GVR, obj: Obj, *, subresource: str = "") -> Obj:
+        """Replace an object; its resourceVersion guards it. Raises Conflict when somebody else wrote first."""
+        metadata = obj["metadata"]
+        return self._json("PUT", res.path(metadata.get("namespace", ""), metadata["name"], subresource), None, obj)
+
+    def patch(
+        self, res: GVR, name: str, patch: Any, namespace: str = "", *, kind: str = "merge", subresource: str = "",
+        field_manager: str = "", force: bool = False,
+    ) -> Obj:  # fmt: skip
+        """Patch an object. `kind`: "merge", "json", "strategic" or "apply" (server-side apply needs `field_manager`)."""
+        query: Query = {"fieldManager": field_manager, "force": "true" if force else ""}
+        return self._json("PATCH", res.path(namespace, name, subresource), query, patch, PATCH_TYPES[kind])
+
+    def delete(
+        self, res: GVR, name: str, namespace: str = "", *, grace_period_seconds: int | None = None,
+        propagation_policy: str = "", uid: str = "", resource_version: str = "",
+    ) -> Obj:  # fmt: skip
+        """Delete an object; `uid` and `resource_version` are preconditions (Conflict when they do not hold)."""
+        body = _delete_options(grace_period_seconds, propagation_policy, uid, resource_version)
+        return self._json("DELETE", res.path(namespace, name), None, body)
+
+    def delete_collection(
+        self, res: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = "",
+        grace_period_seconds: int | None = None, propagation_policy: str = "",
+    ) -> Obj:  # fmt: skip
+        """Delete every object the selectors match."""
+        query: Query = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        body = _delete_options(grace_period_seconds, propagation_policy)
+        return self._json("DELETE", res.path(namespace), query, body)
+
+    def watch(
+        self, res: GVR, namespace: str = "", *, resource_version: str = "", label_selector: str = "",
+        field_selector: str = "", timeout_seconds: int = 0, allow_bookmarks: bool = True,
+        send_initial_events: bool = False,
+    ) -> Watch:  # fmt: skip
+        """Changes after `resource_version`, as an iterator of (type, object). Raises Expired when it is too old."""
+        query: Query = {
+            "watch": "true", "resourceVersion": resource_version, "labelSelector": label_selector,
+            "fieldSelector": field_selector, "timeoutSeconds": timeout_seconds,
+            "allowWatchBookmarks": "true" if allow_bookmarks else "",
+            "sendInitialEvents": "true" if send_initial_events else "",
+            "resourceVersionMatch": "NotOlderThan" if send_initial_events else "",
+        }  # fmt: skip
+        return Watch(self.open("GET", res.path(namespace), query=query))
+
+    # -- plain HTTP ---------------------------------------------------------------------------------------------------
+
+    def request(
+        self, method: str, path: str, *, query: Query | None = None, body: Any = None,
+        content_type: str = "application/json", accept: str = "application/json",
+    ) -> tuple[int, Mapping[str, str], bytes]:  # fmt: skip
+        """One request, answered whole: (status, headers, body). `body` is bytes, or anything JSON can hold.
+
+        Raises APIError for every status >= 400, ServiceUnavailable when no answer came.
+        """
+        response = self._send(method, path, query, body, content_type, accept, self.timeout, stream=False)
+        try:
+            data = response.data
+        except (HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+        if response.status >= 400:
+            raise _error(response.status, data)
+        return response.status, response.headers, data
+
+    def open(
+        self, method: str, path: str, *, query: Query | None = None, body: Any = None,
+        content_type: str = "application/json", accept: str = "application/json", timeout: float | None = None,
+    ) -> Stream:  # fmt: skip
+        """A request whose answer is read as it comes (logs -f, watches). `timeout`: seconds of silence; None = for ever."""
+        response = self._send(method, path, query, body, content_type, accept, timeout, stream=True)
+        if response.status >= 400:
+            try:
+                data = response.read()
+            except (HTTPError, OSError) as error:
+                raise self._unreachable(error) from error
+            raise _error(response.status, data)
+        return Stream(response)
+
+    def close(self) -> None:
+        """Drop the idle connections."""
+        self._pool.close()
+
+    def _json(self, method: str, path: str, query: Query | None = None, body: Any = None,
+              content_type: str = "application/json") -> Obj:  # fmt: skip
+        _, _, data = self.request(method, path, query=query, body=body, content_type=content_type)
+        try:
+            decoded = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise errors.InternalError(f"{method} {path}: the answer is not JSON: {error}") from error
+        if not isinstance(decoded, dict):
+            raise errors.InternalError(f"{method} {path}: the answer is not an object")
+        return decoded
+
+    def _send(
+        self, method: str, path: str, query: Query | None, body: Any, content_type: str, accept: str,
+        timeout: float | None, *, stream: bool,
+    ) -> BaseHTTPResponse:  # fmt: skip
+        headers = {**self._headers, **self._credentials.headers(), "Accept": accept}
+        data: bytes | None = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else orjson.dumps(body)
+            headers["Content-Type"] = content_type
+        if method != "GET" and (text := cause.current()):
+            headers[cause.HEADER] = text.encode("ascii", "replace").decode()
+        target = self._prefix + path
+        if query and (wanted := {key: value for key, value in query.items() if value}):
+            target += f"?{urlencode(wanted)}"
+        for attempt in (1, 2):
+            try:
+                return self._pool.urlopen(
+                    method, target, body=data, headers=headers, retries=False, redirect=False,
+                    preload_content=not stream, timeout=Timeout(connect=min(_CONNECT_TIMEOUT, timeout or 30), read=timeout),
+                )  # fmt: skip
+            except (HTTPError, OSError) as error:
+                # A kept-alive connection may have been closed under our hands; only a read may safely be sent again.
+                if attempt == 2 or method != "GET" or isinstance(error, TimeoutError) or not _dropped(error):
+                    raise self._unreachable(error) from error
+        raise AssertionError("unreachable")
+
+    def _unreachable(self, error: Exception) -> errors.ServiceUnavailable:
+        return errors.ServiceUnavailable(f"no answer from the API server at {self.config.server}: {error}")
+
+
+def _dropped(error: Exception) -> bool:
+    cause_ = error.__cause__ or error.__context__
+    return isinstance(cause_, ConnectionResetError | BrokenPipeError) or "RemoteDisconnected" in repr(error)
+
+
+def _error(status: int, data: bytes) -> errors.APIError:
+    try:
+        body: Any = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        body = data.decode(errors="replace")
+    return errors.from_status(body, status)
+
+
+def _delete_options(grace: int | None, policy: str, uid: str = "", resource_version: str = "") -> Obj | None:
+    options: Obj = {}
+    if grace is not None:
+        options["gracePeriodSeconds"] = grace
+    if policy:
+        options["propagationPolicy"] = policy
+    if uid or resource_version:
+        conditions = (("uid", uid), ("resourceVersion", resource_version))
+        options["preconditions"] = {key: value for key, value in conditions if value}
+    return {"kind": "DeleteOptions", "apiVersion": "v1", **options} if options else None
+
+
+def _pool(config: Config) -> HTTPConnectionPool:
+    url = urlsplit(config.server)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f"{config.server!r} is not the URL of an API server (https://host:port)")
+    # maxsize bounds how many idle connections are kept, not how many are open.
+    common: dict[str, Any] = {"maxsize": 32, "block": False, "socket_options": _SOCKET_OPTIONS}
+    if config.source_address:
+        common["source_address"] = (config.source_address, 0)
+    if url.scheme == "http":
+        return HTTPConnectionPool(url.hostname, url.port or 80, **common)
+    if config.tls_server_name:
+        common |= {"server_hostname": config.tls_server_name, "assert_hostname": config.tls_server_name}
+    if config.insecure:
+        common |= {"assert_hostname": False, "cert_reqs": "CERT_NONE"}
+    return HTTPSConnectionPool(url.hostname, url.port or 443, ssl_context=ssl_context(config), **common)
