@@ -1,0 +1,1 @@
+"""The pod network, the service proxy and cluster DNS of one node."""
