@@ -22,7 +22,10 @@ class Cause(NamedTuple):
 
 
 class APIError(Exception):
-    """Anything the API answers with a failure Status. Attributes: `code`, `reason`, `message`, `details` (Obj)."""
+    """Anything the API answers with a failure Status. Attributes: `code`, `reason`, `message`, `details` (Obj).
+
+    `metadata` is the Status's ListMeta: an expired list puts the token there that continues it.
+    """
 
     code = 500
     reason = "InternalError"
@@ -31,6 +34,7 @@ class APIError(Exception):
         super().__init__(message)
         self.message = message
         self.details: Obj = details or {}
+        self.metadata: Obj = {}
 
 
 class BadRequest(APIError):
@@ -152,7 +156,7 @@ def invalid(kind: str, name: str, causes: Sequence[Cause], group: str = "") -> I
 def to_status(error: APIError) -> Obj:
     """The failure Status a client receives for this error."""
     status: Obj = {
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "kind": "Status", "apiVersion": "v1", "metadata": error.metadata, "status": "Failure",
         "message": error.message, "reason": error.reason,
     }  # fmt: skip
     if error.details:
@@ -168,6 +172,7 @@ def from_status(status: Any, code: int = 500) -> APIError:
         return cls(str(status)[:500] if status else f"the server answered with HTTP {code}")
     cls = _BY_REASON.get(status.get("reason", "")) or _BY_CODE.get(status.get("code") or code, InternalError)
     error = cls(status.get("message", ""), details=status.get("details"))
+    error.metadata = status.get("metadata") or {}
     error.code = status.get("code") or code
     error.reason = status.get("reason") or cls.reason
     return error
