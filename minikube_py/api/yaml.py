@@ -109,7 +109,7 @@ class _Builder:
 
     def documents(self) -> Iterator[tuple[int, Any]]:
         try:
-            self.events = yaml.parse(self.source, Loader=_Loader)
+            self.events: Iterator[Any] = iter(yaml.parse(self.source, Loader=_Loader))
             for event in self.events:
                 if isinstance(event, ev.DocumentStartEvent):
                     self.anchors.clear()
@@ -190,7 +190,8 @@ class _Builder:
 
     def key(self, event: Any) -> str:
         if isinstance(event, ev.MappingStartEvent | ev.SequenceStartEvent):
-            raise YAMLError("yaml: invalid map key: only scalars can be keys", event.start_mark.line + 1)
+            line: int = event.start_mark.line + 1  # type: ignore[union-attr]  # the stubs say it may lack a mark
+            raise YAMLError("yaml: invalid map key: only scalars can be keys", line)
         key = self.value(event)
         if isinstance(key, bool):
             return "true" if key else "false"
