@@ -64,7 +64,7 @@ class Schemas:
             if b"gvks" in blob:
                 for gvk in marshal.loads(blob).get("gvks", ()):
                     if gvk[2] not in _SHARED_KINDS:
-                        found[tuple(gvk)] = name  # type: ignore[index]
+                        found[tuple(gvk)] = name
         return found
 
     def names(self) -> list[str]:
