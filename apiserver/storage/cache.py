@@ -1,0 +1,332 @@
+"""The watch cache: all objects in memory, fed by the backend's watch; what the registry reads from and writes through.
+
+Who calls it: the registry (get, list, create, update, delete), `apiserver.watch` (subscribe), `apiserver.main` (start).
+Invariant: the cache is the log replayed; a writer returns only once its write is committed and visible here, so that
+everybody reads their own writes. With an embedded backend nothing else writes and memory is never stale; with a shared one
+a reader first asks how far the store has got and waits until the cache is there.
+Stops 7 and 8 of the data path: compare-and-swap in the store, encode once and fan out.
+Upstream: staging/src/k8s.io/apiserver/pkg/storage/cacher, and etcd3/store.go for what a write may answer.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from apiserver.storage.base import MARK, Backend, Change, Compacted, KeyValue, StoreUnavailable, Watch
+from apiserver.storage.collection import Collection
+from apiserver.storage.stored import FieldsOf, Matcher, Stored, collection_of, encode, splice
+from apiserver.storage.subscription import Event, Fanout, Subscription, WatchEvent
+from minikube_py.api.clock import REAL, Clock
+from minikube_py.api.types import Obj
+
+log = logging.getLogger(__name__)
+
+_Items = list[Stored]
+_Changes = list[Change]
+_Changed = list[tuple[Collection, list[Event]]]
+
+_ROOT = "/registry/"
+_REPLAY = 1000
+"""Revisions before the newest from which a starting cache replays, so that watches of before a restart go on."""
+_CATCH_UP_SECONDS = 10.0
+_MARK_AFTER_SECONDS = 0.1
+_RETRY_SECONDS = 1.0
+
+
+class Page(NamedTuple):
+    """`last_key` is where the next page starts after, "" when there is none; `remaining` items follow this page, None
+    when there is no next page or selectors make the number unknown."""
+
+    items: list[Stored]
+    revision: int
+    remaining: int | None
+    last_key: str
+
+
+class _Feed(Watch):
+    """The backend's watch, received on the backend's own thread: no hop between commit and cache."""
+
+    def __init__(self, store: "Store") -> None:
+        super().__init__()
+        self._store = store
+
+    def push(self, changes: list[Change]) -> None:
+        self._store._apply(changes)
+
+    def fail(self, error: Exception) -> None:
+        super().fail(error)
+        self._store._lost.set()
+
+
+class Store:
+    """See the module. `get`, `list` and `subscribe` of an unshared backend never wait for anything."""
+
+    def __init__(self, backend: Backend, fields_of: FieldsOf, clock: Clock = REAL) -> None:
+        self.backend = backend
+        self.reads_block = backend.shared
+        self._fields_of, self._clock = fields_of, clock
+        self._collections: dict[str, Collection] = {}
+        self._lock = threading.RLock()
+        self._moved = threading.Condition(self._lock)
+        self._fanouts: list[Fanout] = []
+        self._revision = 0
+        self._floor = 0
+        self._feed: _Feed | None = None
+        self._lost = threading.Event()
+        self._closed = False
+
+    @property
+    def revision(self) -> int:
+        """The newest revision the cache shows."""
+        return self._revision
+
+    def start(self) -> None:
+        """Load everything and follow the backend. Raises StoreUnavailable."""
+        self._load()
+        threading.Thread(target=self._keep_following, name="watch-cache", daemon=True).start()
+
+    def close(self) -> None:
+        """End every subscription and the backend."""
+        with self._lock:
+            self._closed = True
+            self._end_subscriptions()
+        self._lost.set()
+        if self._feed is not None:
+            self._feed.close()
+        self.backend.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> Stored | None:
+        """The newest version of an object."""
+        self.catch_up()
+        collection = self._collections.get(collection_of(key))
+        return collection.by_key.get(key) if collection else None
+
+    def list(
+        self, prefix: str, labels: Matcher | None = None, fields: Matcher | None = None, *,
+        revision: int = 0, start_after: str = "", limit: int = 0,
+    ) -> Page:  # fmt: skip
+        """Objects under a prefix (a collection, a namespace in it, or one whole key) that match both selectors.
+
+        `revision` asks for exactly that state (a continued list); raises Compacted when it is gone.
+        """
+        self.catch_up()
+        with self._lock:
+            collection = self._collection(prefix)
+            if not revision or (collection.changed <= revision <= self._revision):
+                items, behind = collection.page(prefix, start_after, limit, labels, fields)
+                return self._page(items, revision or self._revision, behind, limit, labels, fields)
+        return self._list_past(prefix, labels, fields, revision, start_after, limit)
+
+    def catch_up(self) -> None:
+        """Wait until the cache shows everything committed so far, by anybody; returns at once for an unshared backend."""
+        if not self.reads_block:
+            return
+        revision = self.backend.current_revision()
+        if not self._reaches(revision, _MARK_AFTER_SECONDS):
+            self._wait_for(self.backend.mark())  # the newest revision was perhaps not one of ours: make one that is
+
+    def _list_past(
+        self, prefix: str, labels: Matcher | None, fields: Matcher | None, revision: int, start_after: str, limit: int
+    ) -> Page:
+        """An older state, from the backend's log, in as many reads as the selectors need."""
+        found: _Items = []
+        while True:
+            listing = self.backend.list(prefix, revision=revision, start_after=start_after, limit=limit)
+            for entry in listing.items:
+                stored = self._stored(entry)
+                if stored.matches(labels, fields):
+                    found.append(stored)
+                    if len(found) == limit:
+                        behind = listing.remaining + (entry.key != listing.items[-1].key)
+                        return self._page(found, revision, behind, limit, labels, fields)
+            if not listing.remaining:
+                return self._page(found, revision, 0, limit, labels, fields)
+            start_after = listing.items[-1].key
+
+    def _page(
+        self, items: _Items, revision: int, behind: int, limit: int, labels: Matcher | None,
+        fields: Matcher | None,
+    ) -> Page:  # fmt: skip
+        if not limit or not behind:
+            return Page(items, revision, None, "")
+        return Page(items, revision, behind if labels is None and fields is None else None, items[-1].key)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def create(self, key: str, obj: Obj) -> Stored:
+        """Raises KeyExists, StoreUnavailable."""
+        value = encode(obj)
+        return self._written(key, self.backend.create(key, value), value)
+
+    def update(self, key: str, obj: Obj, expected_revision: int) -> Stored:
+        """Raises RevisionMismatch, StoreUnavailable."""
+        value = encode(obj)
+        return self._written(key, self.backend.update(key, value, expected_revision), value)
+
+    def delete(self, key: str, expected_revision: int) -> Stored:
+        """Out: the last state, under the resourceVersion of the deletion. Raises RevisionMismatch, StoreUnavailable."""
+        collection = self._collections.get(collection_of(key))
+        last = collection.by_key.get(key) if collection else None
+        revision = self.backend.delete(key, expected_revision)
+        self._wait_for(revision)
+        if last is None or last.revision != expected_revision:
+            entry = self.backend.get(key, expected_revision)
+            assert entry is not None, "a delete succeeded against a version the log does not have"
+            last = self._stored(entry)
+        return last.at_revision(revision)
+
+    def _written(self, key: str, revision: int, value: bytes) -> Stored:
+        self._wait_for(revision)
+        collection = self._collections.get(collection_of(key))
+        stored = collection.by_key.get(key) if collection else None
+        if stored is not None and stored.revision == revision:
+            return stored
+        return Stored(key, revision, splice(value, revision), self._fields_of)
+
+    def _reaches(self, revision: int, timeout: float) -> bool:
+        if self._revision >= revision:
+            return True
+        deadline = self._clock.monotonic() + timeout
+        with self._moved:
+            while self._revision < revision:
+                left = deadline - self._clock.monotonic()
+                if left <= 0 or not self._clock.wait_on(self._moved, left):
+                    return self._revision >= revision
+        return True
+
+    def _wait_for(self, revision: int) -> None:
+        if not self._reaches(revision, _CATCH_UP_SECONDS):
+            raise StoreUnavailable(
+                f"the store has revision {revision} but its watch has only delivered {self._revision}; "
+                "check the store's health and its connection"
+            )
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self, prefix: str, after_revision: int | None, labels: Matcher | None = None, fields: Matcher | None = None
+    ) -> Subscription:
+        """Follow a prefix from a revision, or (None) from now with the present state in `Subscription.initial`.
+
+        Must be called on a running event loop, which then serves the subscription. Raises Compacted.
+        """
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed: the API server is stopping")
+            collection = self._collection(prefix)
+            subscription = Subscription(self._fanout(loop), collection, prefix, labels, fields)
+            if after_revision is None:
+                items, _ = collection.page(prefix, "", 0, labels, fields)
+                subscription.initial = [WatchEvent("ADDED", stored) for stored in items]
+            else:
+                subscription.replay(collection.since(after_revision))
+            subscription.revision = max(self._revision, after_revision or 0)
+            collection.subscriptions.append(subscription)
+        return subscription
+
+    def _fanout(self, loop: asyncio.AbstractEventLoop) -> Fanout:
+        self._fanouts = [fanout for fanout in self._fanouts if not fanout.loop.is_closed()]
+        for fanout in self._fanouts:
+            if fanout.loop is loop:
+                return fanout
+        fanout = Fanout(loop, self._revision)
+        self._fanouts.append(fanout)
+        return fanout
+
+    def _end_subscriptions(self) -> None:
+        for fanout in self._fanouts:
+            fanout.end_all(list(self._collections.values()))
+
+    # -- following the backend ----------------------------------------------------------------------------------------
+
+    def _collection(self, prefix: str) -> Collection:
+        name = collection_of(prefix)
+        collection = self._collections.get(name)
+        if collection is None:
+            collection = self._collections[name] = Collection(name, self._floor)
+        return collection
+
+    def _stored(self, entry: KeyValue) -> Stored:
+        return Stored(entry.key, entry.mod_revision, splice(entry.value, entry.mod_revision), self._fields_of)
+
+    def _load(self) -> None:
+        """Take the state of a little while ago and replay from there, which fills the collections' recent events."""
+        revision = max(1, self.backend.current_revision() - _REPLAY)
+        try:
+            listing = self.backend.list(_ROOT, revision=revision)
+        except Compacted as compacted:
+            listing = self.backend.list(_ROOT, revision=compacted.compact_revision)
+        with self._lock:
+            self._end_subscriptions()
+            self._revision = self._floor = listing.revision
+            self._collections = {}
+            live = (entry for entry in listing.items if entry.key != MARK)
+            for name, entries in groupby(live, key=lambda entry: collection_of(entry.key)):
+                self._collection(name).load(self._stored(entry) for entry in entries)
+        self._follow()
+        self._wait_for(self.backend.current_revision())
+
+    def _follow(self) -> None:
+        self._lost.clear()
+        self._feed = _Feed(self)
+        self.backend.watch(_ROOT, self._revision, self._feed)
+
+    def _keep_following(self) -> None:
+        """When the watch breaks: go on from the last revision, or load anew when that was compacted."""
+        while True:
+            self._lost.wait()
+            if self._closed:
+                return
+            try:
+                self._follow()
+            except Compacted:
+                self._reload()
+            except StoreUnavailable as error:
+                log.warning("the store's watch is lost: %s", error)
+                self._lost.set()
+                self._clock.sleep(_RETRY_SECONDS)
+
+    def _reload(self) -> None:
+        try:
+            self._load()
+        except (StoreUnavailable, Compacted) as error:
+            log.warning("the store cannot be read again yet: %s", error)
+            self._lost.set()
+            self._clock.sleep(_RETRY_SECONDS)
+
+    def _apply(self, changes: _Changes) -> None:
+        """Show a batch of committed changes to readers and watchers, then wake the writers that wait for it."""
+        now = self._clock.monotonic()
+        with self._lock:
+            changed: _Changed = []
+            for collection, group in self._by_collection(changes):
+                events = (self._apply_one(collection, change, now) for change in group)
+                changed.append((collection, [event for event in events if event is not None]))
+            self._publish(changed, changes[-1].revision)
+            self._revision = max(self._revision, changes[-1].revision)
+            self._moved.notify_all()
+
+    def _by_collection(self, changes: _Changes) -> Iterator[tuple[Collection, _Changes]]:
+        fresh = (change for change in changes if change.revision > self._revision and change.key != MARK)
+        for name, group in groupby(fresh, key=lambda change: collection_of(change.key)):
+            yield self._collection(name), list(group)
+
+    def _apply_one(self, collection: Collection, change: Change, now: float) -> Event | None:
+        stored = None
+        if change.value is not None:
+            raw = splice(change.value, change.revision)
+            stored = Stored(change.key, change.revision, raw, self._fields_of)
+        return collection.apply(change.key, change.revision, stored, now)
+
+    def _publish(self, changed: _Changed, revision: int) -> None:
+        for fanout in self._fanouts:
+            try:
+                fanout.publish(changed, revision)
+            except RuntimeError:  # its event loop was closed; `_fanout` forgets it
+                log.debug("an event loop with watchers is gone")

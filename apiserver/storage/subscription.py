@@ -1,0 +1,182 @@
+"""Fan-out: how one event reaches every watcher without a thread per watcher and without the writer waiting for any.
+
+Who calls it: the watch cache publishes; `apiserver.watch` consumes.
+Invariant: the writer's thread appends to one list per event loop and wakes the loop; matching, and handing out lines that
+are encoded once and shared, happen on the loop. A subscription sees every event above the revision it started from once,
+in order, or it ends: one that does not keep up is cut off and starts again from its last resourceVersion.
+Stop 8 of the data path: fan out.
+Upstream: storage/cacher (cacheWatcher, and its forgetting of slow watchers); an object that starts or stops matching a
+selector is seen as ADDED or DELETED.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from apiserver.storage.stored import Matcher, Stored
+
+if TYPE_CHECKING:
+    from apiserver.storage.collection import Collection
+
+MAX_BEHIND = 1000
+"""Events a subscription may hold unread before it is cut off."""
+
+
+class WatchEvent:
+    """What one kind of watcher sees of an event. `line` is the watch stream's JSON line, encoded once."""
+
+    __slots__ = ("_line", "stored", "type")
+
+    def __init__(self, type_: str, stored: Stored) -> None:
+        self.type, self.stored = type_, stored
+        self._line: bytes | None = None
+
+    @property
+    def line(self) -> bytes:
+        if self._line is None:
+            self._line = b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.stored.raw)
+        return self._line
+
+
+class Event:
+    """One change in one collection: what an object became (None = deleted) and what it was (None = did not exist)."""
+
+    __slots__ = ("_seen_as", "at", "previous", "revision", "stored")
+
+    def __init__(self, revision: int, at: float, stored: Stored | None, previous: Stored | None) -> None:
+        self.revision, self.at, self.stored, self.previous = revision, at, stored, previous
+        self._seen_as: dict[str, WatchEvent] = {}
+
+    @property
+    def key(self) -> str:
+        return (self.stored or self.previous).key  # type: ignore[union-attr]
+
+    def seen_by(self, labels: Matcher | None, fields: Matcher | None) -> WatchEvent | None:
+        """The event as a watcher with these selectors sees it; None when it does not concern it."""
+        was = self.previous is not None and self.previous.matches(labels, fields)
+        now = self.stored is not None and self.stored.matches(labels, fields)
+        if now:
+            return self._as("MODIFIED" if was else "ADDED")
+        return self._as("DELETED") if was else None
+
+    def _as(self, type_: str) -> WatchEvent:
+        seen = self._seen_as.get(type_)
+        if seen is None:
+            gone = type_ == "DELETED"
+            stored = self.previous.at_revision(self.revision) if gone and self.previous else self.stored
+            assert stored is not None
+            seen = self._seen_as[type_] = WatchEvent(type_, stored)
+        return seen
+
+
+class Subscription:
+    """`async for batch in subscription` yields lists of WatchEvent, and ends when it was cut off or closed."""
+
+    def __init__(
+        self, fanout: "Fanout", collection: "Collection", prefix: str, labels: Matcher | None, fields: Matcher | None
+    ) -> None:
+        self.revision = 0
+        """The store's revision when it started; the initial state, if asked for, is of this revision."""
+        self.initial: list[WatchEvent] = []
+        """The initial state as ADDED events, to be sent before anything else."""
+        self.ended = False
+        self.fanout, self._collection, self._prefix = fanout, collection, prefix
+        self._whole = prefix == collection.prefix
+        self._labels, self._fields = labels, fields
+        self._unread: list[WatchEvent] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Take what concerns this subscription (on the event loop)."""
+        for event in events:
+            if event.revision <= self.revision or not (self._whole or event.key.startswith(self._prefix)):
+                continue
+            seen = event.seen_by(self._labels, self._fields)
+            if seen is not None:
+                self._unread.append(seen)
+        if len(self._unread) > MAX_BEHIND:
+            self.close()
+        elif self._unread:
+            self._wake()
+
+    def replay(self, events: Sequence[Event]) -> None:
+        """Events from before it started; however many they are, they do not count as falling behind."""
+        for event in events:
+            if self._whole or event.key.startswith(self._prefix):
+                seen = event.seen_by(self._labels, self._fields)
+                if seen is not None:
+                    self._unread.append(seen)
+
+    def progress(self) -> int | None:
+        """A revision up to which everything was already handed out, None when something is still under way."""
+        revision = self.fanout.reached()
+        return None if revision is None or self._unread or self.ended else max(revision, self.revision)
+
+    def close(self) -> None:
+        """End it; what is unread is dropped."""
+        self.ended = True
+        self._unread = []
+        if self in self._collection.subscriptions:
+            self._collection.subscriptions.remove(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> list[WatchEvent]:
+        while not self._unread:
+            if self.ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        batch, self._unread = self._unread, []
+        return batch
+
+
+class Fanout:
+    """Carries events from the writer's thread onto one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, revision: int) -> None:
+        self.loop = loop
+        self._queue: deque[tuple[Collection, list[Event]]] = deque()
+        self._scheduled = False
+        self._revision = revision
+
+    def publish(self, changed: list[tuple["Collection", list[Event]]], revision: int) -> None:
+        """On the writer's thread, under the cache's lock: hand over and return. `revision` is what they lead up to."""
+        watched = [(collection, events) for collection, events in changed if collection.subscriptions]
+        self._queue.extend(watched)
+        self._revision = revision
+        if watched and not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon_threadsafe(self._dispatch)
+
+    def reached(self) -> int | None:
+        """The revision dispatched up to; None while events wait. Reads the revision first: it is published last."""
+        revision = self._revision
+        return None if self._queue else revision
+
+    def end_all(self, collections: Sequence["Collection"]) -> None:
+        """From any thread: end every subscription of this loop, because the cache starts anew or the server stops."""
+        mine = [sub for collection in collections for sub in collection.subscriptions if sub.fanout is self]
+        if mine and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._close_all, mine)
+
+    def _close_all(self, subscriptions: Sequence[Subscription]) -> None:
+        for subscription in subscriptions:
+            subscription.close()
+
+    def _dispatch(self) -> None:
+        self._scheduled = False  # before draining: whoever appends from now on schedules again
+        while self._queue:
+            collection, events = self._queue.popleft()
+            for subscription in list(collection.subscriptions):
+                subscription.offer(events)

@@ -1,0 +1,126 @@
+"""A watch request as the stream of bytes its response consists of.
+
+Who calls it: the ASGI shell, which sends each chunk as it comes and stops iterating when the client goes away.
+Invariant: chunks are whole JSON lines in revision order; a bookmark is only sent when everything up to its revision was.
+When the chosen revision is gone the stream is one ERROR event with a 410 Status, as clients expect; when the server ends a
+stream (timeoutSeconds, a client too slow to follow, a restarted cache) it simply ends, and the client resumes.
+The waits here are promises of the protocol to the client, so they are in real seconds of the event loop.
+Stop 9 of the data path: the watch stream.
+Upstream: apiserver/pkg/endpoints/handlers/{get,watch}.go and storage/cacher.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from apiserver.storage.base import Compacted
+from apiserver.storage.cache import Store
+from apiserver.storage.stored import Matcher
+from apiserver.storage.subscription import Subscription, WatchEvent
+from minikube_py.api.errors import Expired, to_status
+
+BOOKMARK_SECONDS = 60.0
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+@dataclass(frozen=True)
+class WatchRequest:
+    """What to watch and how to show it. `transform` turns an event into its line (Table, other version), None = as is."""
+
+    prefix: str
+    api_version: str
+    kind: str
+    resource_version: str = ""
+    labels: Matcher | None = None
+    fields: Matcher | None = None
+    bookmarks: bool = False
+    send_initial_events: bool | None = None
+    timeout_seconds: float = 0.0
+    transform: Callable[[WatchEvent], bytes] | None = None
+
+
+def bookmark(request: WatchRequest, revision: int, *, initial_events_end: bool = False) -> bytes:
+    """A BOOKMARK line: an otherwise empty object of the watched kind that carries a resourceVersion."""
+    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_events_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    shell = {"kind": request.kind, "apiVersion": request.api_version, "metadata": metadata}
+    return orjson.dumps({"type": "BOOKMARK", "object": shell}) + b"\n"
+
+
+def expired(error: Compacted, asked: str) -> bytes:
+    """The ERROR line for a revision that is gone."""
+    status = to_status(Expired(f"too old resource version: {asked} ({error.compact_revision})"))
+    return orjson.dumps({"type": "ERROR", "object": status}) + b"\n"
+
+
+async def stream(store: Store, request: WatchRequest) -> AsyncIterator[bytes]:
+    """The body of a watch response, chunk by chunk. In: a validated request (resourceVersion is "" or a number)."""
+    if store.reads_block:
+        await asyncio.get_running_loop().run_in_executor(None, store.catch_up)
+    try:
+        subscription = _subscribe(store, request)
+    except Compacted as error:
+        yield expired(error, request.resource_version)
+        return
+    try:
+        async for chunk in _chunks(subscription, request):
+            yield chunk
+    finally:
+        subscription.close()
+
+
+def _subscribe(store: Store, request: WatchRequest) -> Subscription:
+    """From the given revision; without one (or with "0"), or when asked to, from the present state."""
+    from_start = request.resource_version in ("", "0")
+    if request.send_initial_events is False and from_start:
+        return store.subscribe(request.prefix, store.revision, request.labels, request.fields)
+    after = None if from_start or request.send_initial_events else int(request.resource_version)
+    return store.subscribe(request.prefix, after, request.labels, request.fields)
+
+
+async def _chunks(subscription: Subscription, request: WatchRequest) -> AsyncIterator[bytes]:
+    line = request.transform or _line
+    for initial in _slices(subscription.initial):
+        yield b"".join(map(line, initial))
+    subscription.initial = []
+    if request.send_initial_events and request.bookmarks:
+        yield bookmark(request, subscription.revision, initial_events_end=True)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + request.timeout_seconds if request.timeout_seconds else float("inf")
+    next_bookmark = loop.time() + BOOKMARK_SECONDS if request.bookmarks else float("inf")
+    sent = subscription.revision
+    while True:
+        batch = await _next(subscription, min(end, next_bookmark))
+        if batch is None:
+            return
+        if batch:
+            yield b"".join(map(line, batch))
+        now = loop.time()
+        if now >= end:
+            return
+        if now >= next_bookmark:
+            next_bookmark = now + BOOKMARK_SECONDS
+            revision = subscription.progress()
+            if revision is not None and revision > sent:
+                sent = revision
+                yield bookmark(request, revision)
+
+
+async def _next(subscription: Subscription, until: float) -> list[WatchEvent] | None:
+    """The next events; none when `until` (loop time) passed first, None when the subscription ended."""
+    try:
+        async with asyncio.timeout_at(None if until == float("inf") else until):
+            return await anext(subscription, None)
+    except TimeoutError:
+        return []
+
+
+def _line(event: WatchEvent) -> bytes:
+    return event.line
+
+
+def _slices(events: list[WatchEvent], size: int = 500) -> Iterable[list[WatchEvent]]:
+    return (events[at : at + size] for at in range(0, len(events), size))
