@@ -83,9 +83,9 @@ def heal(profile: Profile, name: str) -> None:
     """Undo `partition`."""
     from kubelet.network import partition as network
 
-    profile.node(name)
+    node = profile.node(name)
     _needs_network(profile)
-    network.heal(profile.name, name)
+    network.heal(profile.name, name, profile.node_cidr(node))
 
 
 def partitioned(profile: Profile) -> set[str]:

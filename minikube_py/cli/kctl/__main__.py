@@ -1,0 +1,5 @@
+"""`python -m minikube_py.cli.kctl`."""
+
+from minikube_py.cli.kctl.main import main
+
+main()
