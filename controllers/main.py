@@ -1,0 +1,130 @@
+"""The controllers process: wires client, informers, controllers and scheduler, in the order they start.
+
+Who calls it: the supervisor (`run`), or a shell (`python -m controllers.main`). Invariants: controllers act only while this
+process leads (if it takes part in the election); an API server that is away, at start or later, is waited for; SIGTERM
+ends it within two seconds, giving the lease back.
+Upstream: cmd/kube-controller-manager/app/controllermanager.go.
+"""
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from controllers.context import Context
+from controllers.options import Options, enabled, parse
+from minikube_py.api.clock import REAL, Clock
+from minikube_py.client import kubeconfig
+from minikube_py.client.controller import Controller
+from minikube_py.client.informer import SharedInformers
+from minikube_py.client.leader import LeaderElector
+from minikube_py.client.rest import Client
+
+log = logging.getLogger("controllers")
+
+# One line per controller: its name, and the module whose `build(context)` (or the function named) makes it.
+CONTROLLERS: tuple[tuple[str, str], ...] = (
+    ("serviceaccount", "controllers.serviceaccount"),
+    ("root-ca", "controllers.root_ca"),
+    ("replicaset", "controllers.replicaset"),
+    ("deployment", "controllers.deployment"),
+)
+
+
+def builder(where: str) -> Callable[[Context], Controller]:
+    """The function that makes a controller: "module" or "module:function"."""
+    module, _, function = where.partition(":")
+    found: Callable[[Context], Controller] = getattr(importlib.import_module(module), function or "build")
+    return found
+
+
+class Running:
+    """Everything that acts, from `start` to `stop`."""
+
+    def __init__(self, client: Client, options: Options, clock: Clock = REAL) -> None:
+        self._client, self._options, self._clock = client, options, clock
+        self._informers: SharedInformers | None = None
+        self._controllers: list[Controller] = []
+        self._context: Context | None = None
+        self._scheduler: Any = None
+
+    def start(self) -> None:
+        """Build all controllers, then let the informers run; each controller begins when its informers have synced."""
+        options = self._options
+        self._informers = SharedInformers(self._client, self._clock)
+        self._context = Context(self._client, self._informers, options, self._clock)
+        wanted = [where for name, where in CONTROLLERS if enabled(options, name)]
+        self._controllers = [builder(where)(self._context) for where in wanted]
+        if options.scheduler:
+            scheduler = importlib.import_module("controllers.scheduler.main")
+            self._scheduler = scheduler.start(self._client, self._informers, self._clock, options)
+        self._informers.start()
+        for controller in self._controllers:
+            controller.start()
+        names = [controller.reconciler.name for controller in self._controllers]
+        log.info("started: %s", ", ".join([*names, *(["scheduler"] if self._scheduler else [])]))
+
+    def stop(self) -> None:
+        """Stop acting: no key is handed out after this returns, and what was in progress had a moment to finish."""
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        for controller in self._controllers:
+            controller.queue.shutdown()
+        for controller in self._controllers:
+            controller.stop(timeout=0.5)
+        if self._informers is not None:
+            self._informers.stop()
+        for recorder in self._context.recorders if self._context else ():
+            recorder.stop(timeout=0.2)
+        self._controllers, self._scheduler, self._informers, self._context = [], None, None, None
+
+
+def run(options: Options) -> None:
+    """Run until SIGTERM or SIGINT. Raises KubeconfigError."""
+    _log_to_stderr(options.verbosity)
+    stopped = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    client = Client(kubeconfig.load(options.kubeconfig or None), user_agent="minikube-py/controllers")
+    running = Running(client, options)
+    if not options.leader_elect:
+        running.start()
+        stopped.wait()
+        running.stop()
+        return
+    elector = LeaderElector(
+        client, "kube-controller-manager", options.identity or f"controllers-{os.getpid()}",
+        lease_duration=options.leader_elect_lease_duration, renew_deadline=options.leader_elect_renew_deadline,
+        retry_period=options.leader_elect_retry_period,
+    )  # fmt: skip
+    thread = threading.Thread(target=elector.run, args=(running.start, running.stop), name="leader", daemon=True)
+    thread.start()
+    stopped.wait()
+    elector.stop()
+    thread.join(1.9)
+
+
+def _log_to_stderr(verbosity: int) -> None:
+    level = {0: logging.INFO, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a lost connection is our business, and is told once
+
+
+def main() -> None:
+    try:
+        run(parse(sys.argv[1:]))
+    except (kubeconfig.KubeconfigError, OSError) as error:
+        sys.exit(f"controllers: {error}")
+
+
+if __name__ == "__main__":
+    main()
