@@ -40,7 +40,8 @@ def _merge_map(live: Obj, patch: Obj, node: Node | None) -> Obj:
     if _DIRECTIVE in patch:
         match patch.pop(_DIRECTIVE):
             case "replace":
-                return _plain(patch)
+                replaced: Obj = _plain(patch)
+                return replaced
             case "delete":
                 return {}
             case "merge":
