@@ -1,0 +1,1 @@
+"""Who makes a request (authentication) and whether they may (authorisation)."""

@@ -1,0 +1,73 @@
+"""Authorisation: may this user do that? A chain: masters, what anybody may, the node table, RBAC; the first yes counts.
+
+Who calls it: the pipeline for every request, impersonation, the access reviews. Invariant: nothing is allowed unless a link
+of the chain says so; the anonymous user gets health and version alone.
+Stop of the data path: 3 (authorisation).
+Upstream: staging/src/k8s.io/apiserver/pkg/authorization (union, path), endpoints/filters/authorization.go.
+"""
+
+from typing import NamedTuple
+
+from apiserver.auth import node
+from apiserver.auth.rbac import RBAC, Asked
+from apiserver.auth.user import MASTERS, UserInfo
+from apiserver.request import RequestInfo
+from minikube_py.api import errors
+
+_OPEN = frozenset(("/healthz", "/livez", "/readyz", "/version", "/version/"))
+_OPEN_PREFIXES = ("/healthz/", "/livez/", "/readyz/")
+
+
+class Verdict(NamedTuple):
+    allowed: bool
+    reason: str
+
+
+class Authorizer:
+    """The chain over the live RBAC objects."""
+
+    def __init__(self, rbac: RBAC) -> None:
+        self.rbac = rbac
+
+    def __call__(self, who: UserInfo, info: RequestInfo) -> None:
+        """Let the request pass. Raises Forbidden in upstream's words."""
+        if MASTERS in who.groups:
+            return
+        asked = asked_by(info)
+        if not self.verdict(who, asked).allowed:
+            raise forbidden(who, asked)
+
+    def verdict(self, who: UserInfo, asked: Asked) -> Verdict:
+        """Whether, and why."""
+        if MASTERS in who.groups:
+            return Verdict(True, "")
+        if asked.path and asked.verb in ("get", "head") and _is_open(asked.path):
+            return Verdict(True, "")
+        if node.allowed(who, asked):
+            return Verdict(True, "")
+        why = self.rbac.allowed(who, asked)
+        return Verdict(bool(why), why)
+
+
+def asked_by(info: RequestInfo) -> Asked:
+    """A request as the question that the chain answers."""
+    if not info.is_resource:
+        return Asked(info.verb, path=info.path)
+    return Asked(info.verb, info.group, info.resource, info.subresource, info.namespace, info.name)
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN or path.startswith(_OPEN_PREFIXES)
+
+
+def forbidden(who: UserInfo, asked: Asked) -> errors.Forbidden:
+    """403 for a request nobody allowed."""
+    if asked.path:
+        return errors.Forbidden(f'forbidden: User "{who.name}" cannot {asked.verb} path "{asked.path}"')
+    resource = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
+    subject = errors.qualified(asked.resource, asked.group) + (f' "{asked.name}"' if asked.name else "")
+    where = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
+    message = f'{subject} is forbidden: User "{who.name}" cannot {asked.verb} resource "{resource}" in API group '
+    message += f'"{asked.group}" {where}'
+    details = {"name": asked.name, "group": asked.group, "kind": asked.resource}
+    return errors.Forbidden(message, details={key: value for key, value in details.items() if value})

@@ -1,0 +1,116 @@
+"""The sockets: several addresses, TLS with optional client certificates, HTTP/1.1 and WebSocket by uvicorn's protocols.
+
+Who calls it: `main.run`, last of all; returns when the process was asked to stop. Invariant: the peer's certificate, already
+verified by TLS against the client CA, reaches every request of its connection, WebSockets included; on SIGTERM no new
+connection is accepted, watches end, requests under way finish, all within two seconds.
+Upstream: staging/src/k8s.io/apiserver/pkg/server/secure_serving.go.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from apiserver.options import OptionError, Options
+from apiserver.shell import CERTIFICATE
+
+log = logging.getLogger(__name__)
+_BACKLOG = 1024
+_KEEP_ALIVE_SECONDS = 120
+_DRAIN_SECONDS = 1.5
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1, and the peer's certificate in the state that every request of the connection is given."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.app_state = {CERTIFICATE: tls.getpeercert(binary_form=True) or b""}
+        super().connection_made(transport)
+
+
+def open_sockets(options: Options) -> list[socket.socket]:
+    """One listening socket per address. Raises OptionError that names the address which is taken."""
+    sockets = []
+    for address in options.bind:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((address, options.port))
+        except OSError as error:
+            for other in sockets:
+                other.close()
+            raise OptionError(
+                f"cannot listen on {address} port {options.port}: {error.strerror}; stop what uses it or choose another --port"
+            ) from None
+        sockets.append(opened)
+    return sockets
+
+
+def tls_context(options: Options) -> ssl.SSLContext | None:
+    """TLS as the options ask; None serves plain HTTP (tests). Raises OptionError for files that cannot be used."""
+    if not options.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+        if options.client_ca:
+            context.load_verify_locations(options.client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError) as error:
+        names = f"{options.tls_cert}, {options.tls_key} or {options.client_ca}"
+        raise OptionError(f"the TLS files cannot be used ({names}): {error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    context.num_tickets = 0  # connections are kept open; tickets would only cost every handshake
+    return context
+
+
+def run(sockets: list[socket.socket], tls: ssl.SSLContext | None, start: Callable[[], Awaitable[tuple[Any, asyncio.Event]]]) -> None:
+    """Serve until SIGTERM or SIGINT. `start`, on the loop, makes the ASGI application and the event that ends its watches."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(sockets, tls, start))
+
+
+async def _serve(
+    sockets: list[socket.socket], tls: ssl.SSLContext | None, start: Callable[[], Awaitable[tuple[Any, asyncio.Event]]]
+) -> None:
+    loop = asyncio.get_running_loop()
+    application, stopping = await start()
+    config = uvicorn.Config(
+        application, interface="asgi3", http=_Protocol, ws="websockets-sansio", lifespan="off", log_config=None,
+        access_log=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS, server_header=False, date_header=False,
+        ws_max_size=16 * 1024 * 1024, ws_ping_interval=None, ws_per_message_deflate=False,
+    )  # fmt: skip
+    config.load()
+    state = ServerState()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def protocol() -> _Protocol:
+        return _Protocol(config=config, server_state=state, app_state={})
+
+    servers = [await loop.create_server(protocol, sock=opened, ssl=tls, backlog=_BACKLOG) for opened in sockets]
+    log.info("listening on %s", ", ".join("{}:{}".format(*opened.getsockname()[:2]) for opened in sockets))
+    await stop.wait()
+    for server in servers:
+        server.close()
+    stopping.set()
+    for connection in list(state.connections):
+        connection.shutdown()
+    if state.tasks:
+        await asyncio.wait(list(state.tasks), timeout=_DRAIN_SECONDS)
+    for connection in list(state.connections):
+        with contextlib.suppress(Exception):
+            connection.transport.close()  # type: ignore[union-attr]

@@ -1,0 +1,123 @@
+"""The API server process: opens what it needs, in start-up order, and serves until it is told to stop.
+
+Who calls it: `python -m apiserver.main`, and the supervisor, which forks and calls `run`. Invariant: nothing happens before
+`run`; a start that cannot succeed ends in one sentence on stderr and exit code 1; SIGTERM ends it with exit code 0 and
+nothing acknowledged is lost.
+Upstream: cmd/kube-apiserver/app/server.go.
+"""
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from apiserver import bootstrap, listener, strategies
+from apiserver.audit import Audit
+from apiserver.auth import authentication, rbac
+from apiserver.auth.authentication import Authenticator
+from apiserver.auth.authorization import Authorizer
+from apiserver.auth.tokens import ServiceAccountTokens
+from apiserver.metrics import Metrics
+from apiserver.options import OptionError, Options, parse
+from apiserver.registry import Registry
+from apiserver.resources import table
+from apiserver.server import Server
+from apiserver.shell import Shell
+from apiserver.storage.base import Backend, StoreUnavailable
+from apiserver.storage.cache import Store
+from apiserver.strategies.allocators import Allocators
+from minikube_py.api.clock import REAL, Clock
+from minikube_py.api.types import Obj
+
+log = logging.getLogger("apiserver")
+_SWITCH_SECONDS = 0.0005
+
+__all__ = ["Options", "main", "parse", "run"]
+
+
+def run(options: Options, clock: Clock = REAL) -> None:
+    """Serve until SIGTERM. Raises OptionError or StoreUnavailable when it cannot start."""
+    sys.setswitchinterval(_SWITCH_SECONDS)  # a reader on the loop must not wait long for a writer's thread
+    sockets = listener.open_sockets(options)
+    tls = listener.tls_context(options)
+    store = Store(_backend(options), fields_of, clock)
+    store.start()
+    try:
+        server = _build(options, store, clock)
+        server.audit.start()
+        bootstrap.ensure(server)
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process
+
+        async def start() -> tuple[Any, asyncio.Event]:
+            return Shell(server), server.stopping
+
+        listener.run(sockets, tls, start)
+        server.audit.close()
+    finally:
+        store.close()
+
+
+def _backend(options: Options) -> Backend:
+    if options.store == "sqlite":
+        from apiserver.storage.sqlite import SQLiteBackend
+
+        directory = Path(options.data_dir)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise OptionError(f"--data-dir {directory} cannot be made: {error.strerror}") from None
+        backend: Backend = SQLiteBackend(directory / "state.db")
+    else:
+        from apiserver.storage.etcd import EtcdBackend
+
+        backend = EtcdBackend(options.store)
+    if options.encryption_key:
+        from apiserver.storage.encryption import EncryptedBackend
+
+        backend = EncryptedBackend(backend, Path(options.encryption_key), ("/registry/secrets/",))
+    return backend
+
+
+def _build(options: Options, store: Store, clock: Clock) -> Server:
+    allocators = Allocators(store, ip_network(options.service_cluster_ip_range), options.node_ports, clock)
+    registry = Registry(store, clock, options, allocators)
+    accounts = None
+    if options.service_account_key:
+        try:
+            key, issuer = options.service_account_key, options.service_account_issuer
+            accounts = ServiceAccountTokens(key, issuer, registry.lookup, clock)
+        except (OSError, ValueError) as error:
+            raise OptionError(f"--service-account-key {options.service_account_key}: {error}") from None
+    tokens = authentication.read_static_tokens(options.token_auth_file) if options.token_auth_file else {}
+    prefixes = [f"/registry/{kind}/" for kind in rbac.KINDS]
+    roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
+    return Server(
+        options, clock, store, registry, Authenticator(tokens, accounts, clock), Authorizer(roles), accounts,
+        Audit(options.audit_log, clock), Metrics(),
+    )  # fmt: skip
+
+
+def fields_of(plural_key: str, obj: Obj) -> dict[str, str]:
+    """What field selectors see of a stored object."""
+    row = table.by_plural_key(plural_key)
+    return strategies.for_row(row).fields(obj) if row else {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Out: the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s %(message)s")
+    try:
+        run(parse(argv))
+    except (OptionError, StoreUnavailable) as error:
+        print(f"apiserver: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

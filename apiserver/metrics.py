@@ -1,0 +1,136 @@
+"""Prometheus metrics under upstream's names: request counts and latencies, requests in flight, objects, the process.
+
+Who calls it: the pipeline records each request; GET /metrics renders. Invariant: recording is a few dictionary operations
+under one lock and never fails; label values come from the resource table, never from what a client typed.
+Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/metrics/metrics.go.
+"""
+
+import bisect
+import os
+import resource
+import threading
+import time
+from collections.abc import Iterable
+
+from apiserver.request import RequestInfo
+
+_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+            45.0, 60.0)  # fmt: skip
+_READ_ONLY = frozenset(("get", "list", "watch"))
+Labels = tuple[tuple[str, str], ...]
+
+
+class Metrics:
+    """Counters of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: dict[tuple[str, str, str, str, str, str, str, int], int] = {}
+        self._durations: dict[tuple[str, str, str, str, str, str], list[float]] = {}
+        self._inflight = {"readOnly": 0, "mutating": 0}
+        self.watches: dict[tuple[str, str, str], int] = {}
+        self.started = time.time()
+
+    def begin(self, info: RequestInfo) -> None:
+        """A request starts to be worked on."""
+        with self._lock:
+            self._inflight["readOnly" if info.verb in _READ_ONLY else "mutating"] += 1
+
+    def end(self, info: RequestInfo, code: int, seconds: float, *, dry_run: bool = False) -> None:
+        """A request that began is answered."""
+        names = _names(info)
+        with self._lock:
+            self._inflight["readOnly" if info.verb in _READ_ONLY else "mutating"] -= 1
+            counted = (*names, "All" if dry_run else "", code)
+            self._requests[counted] = self._requests.get(counted, 0) + 1
+            histogram = self._durations.get(names)
+            if histogram is None:
+                histogram = self._durations[names] = [0.0] * (len(_BUCKETS) + 2)
+            histogram[bisect.bisect_left(_BUCKETS, seconds)] += 1
+            histogram[-1] += seconds
+
+    def watch(self, info: RequestInfo, change: int) -> None:
+        """A watch begins (+1) or ends (-1)."""
+        key = (info.group, info.version, info.row.kind if info.row else "")
+        with self._lock:
+            self.watches[key] = self.watches.get(key, 0) + change
+
+    def render(self, objects: Iterable[tuple[str, int]]) -> str:
+        """The exposition text. In: stored objects per qualified plural."""
+        lines = _Lines()
+        with self._lock:
+            requests, durations = dict(self._requests), {k: list(v) for k, v in self._durations.items()}
+            inflight, watches = dict(self._inflight), dict(self.watches)
+        lines.family("apiserver_request_total", "counter", "Requests by verb, resource and HTTP code.")
+        for (*names, dry_run, code), count in requests.items():
+            lines.sample("apiserver_request_total", (*_labels(names), ("dry_run", dry_run), ("code", str(code))), count)
+        lines.family("apiserver_request_duration_seconds", "histogram", "Time from routed to answered.")
+        for key, histogram in durations.items():
+            lines.histogram("apiserver_request_duration_seconds", _labels(list(key)), histogram)
+        lines.family("apiserver_current_inflight_requests", "gauge", "Requests being worked on.")
+        for kind, count in inflight.items():
+            lines.sample("apiserver_current_inflight_requests", (("request_kind", kind),), count)
+        lines.family("apiserver_longrunning_requests", "gauge", "Watches being served.")
+        for (group, version, kind), count in watches.items():
+            labels = (("verb", "WATCH"), ("group", group), ("version", version), ("kind", kind))
+            lines.sample("apiserver_longrunning_requests", labels, count)
+        lines.family("apiserver_storage_objects", "gauge", "Objects in the store.")
+        for resource_name, count in objects:
+            lines.sample("apiserver_storage_objects", (("resource", resource_name),), count)
+        self._process(lines)
+        return lines.text()
+
+    def _process(self, lines: "_Lines") -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        with open("/proc/self/statm") as file:
+            size, resident = (int(pages) * resource.getpagesize() for pages in file.read().split()[:2])
+        for name, kind, value, text in (
+            ("process_cpu_seconds_total", "counter", usage.ru_utime + usage.ru_stime, "User and system CPU time."),
+            ("process_resident_memory_bytes", "gauge", resident, "Resident memory."),
+            ("process_virtual_memory_bytes", "gauge", size, "Virtual memory."),
+            ("process_open_fds", "gauge", len(os.listdir("/proc/self/fd")), "Open file descriptors."),
+            ("process_start_time_seconds", "gauge", self.started, "Start of the process, epoch seconds."),
+        ):
+            lines.family(name, kind, text)
+            lines.sample(name, (), value)
+
+
+def _names(info: RequestInfo) -> tuple[str, str, str, str, str, str]:
+    if info.row is None:
+        return info.method if info.method in _METHODS else "OTHER", "", "", "", "", ""
+    verb = "DELETECOLLECTION" if info.verb == "deletecollection" else _VERBS.get(info.verb, info.method)
+    scope = "resource" if info.name else ("namespace" if info.namespace else "cluster")
+    subresource = info.subresource if info.subresource in info.row.subresources else ""
+    return verb, info.group, info.version, info.row.plural, subresource, scope
+
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_VERBS = {"get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH",
+          "delete": "DELETE"}  # fmt: skip
+
+
+def _labels(names: list[str] | tuple[str, ...]) -> Labels:
+    return tuple(zip(("verb", "group", "version", "resource", "subresource", "scope"), names, strict=True))
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def family(self, name: str, kind: str, text: str) -> None:
+        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+    def sample(self, name: str, labels: Labels, value: float) -> None:
+        shown = ",".join(f'{key}="{text}"' for key, text in labels)
+        self._lines.append(f"{name}{{{shown}}} {value:g}" if value != int(value) else f"{name}{{{shown}}} {int(value)}")
+
+    def histogram(self, name: str, labels: Labels, histogram: list[float]) -> None:
+        total = 0.0
+        for limit, count in zip((*map(str, _BUCKETS), "+Inf"), histogram, strict=False):
+            total += count
+            self.sample(f"{name}_bucket", (*labels, ("le", limit)), total)
+        self.sample(f"{name}_sum", labels, histogram[-1])
+        self.sample(f"{name}_count", labels, total)
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"

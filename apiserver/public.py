@@ -1,0 +1,130 @@
+"""What is served beside the resources: health, version, metrics, discovery, OpenAPI, token keys.
+
+Who calls it: the Flask application routes these paths here, through the pipeline. Invariant: read-only; health answers even
+when nothing else can.
+Upstream: staging/src/k8s.io/apiserver/pkg/server/{healthz,routes}, pkg/endpoints/discovery.
+"""
+
+import platform
+
+import orjson
+
+from apiserver import encode
+from apiserver.pipeline import Admitted, Handler, Response
+from apiserver.request import Request
+from apiserver.resources import table
+from apiserver.server import Server
+from minikube_py.api import errors
+from minikube_py.api.schema import RELEASE
+from minikube_py.api.types import Obj
+
+TEXT = "text/plain; charset=utf-8"
+
+
+def health(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/livez, /healthz, /readyz and one check below them: "ok", or 500 (503 while not ready) naming what fails."""
+    path = request.path.strip("/").split("/")
+    checks = {"ping": lambda: ""} if path[0] == "livez" else {"ping": lambda: "", **server.checks}
+    if len(path) > 1:
+        if path[1] not in checks:
+            raise errors.NotFound("the server could not find the requested resource")
+        checks = {path[1]: checks[path[1]]}
+    found = {name: check() for name, check in checks.items() if name not in request.query.get("exclude", "").split(",")}
+    failed = [name for name, wrong in found.items() if wrong]
+    if not failed and "verbose" not in request.query:
+        return Response(200, b"ok", TEXT)
+    lines = [f"[-]{name} failed: {wrong}" if wrong else f"[+]{name} ok" for name, wrong in found.items()]
+    lines.append(f"{path[0]} check {'failed' if failed else 'passed'}")
+    return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT)
+
+
+def version(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/version: the Kubernetes release whose API is served."""
+    major, minor = RELEASE.split(".")[:2]
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    known = {
+        "major": major, "minor": minor, "gitVersion": f"v{major}.{minor}.0+minikube-py", "gitCommit": "",
+        "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "python" + platform.python_version(),
+        "compiler": "cpython", "platform": f"linux/{machine}",
+    }  # fmt: skip
+    return Response(200, orjson.dumps(known, option=orjson.OPT_INDENT_2))
+
+
+def metrics(server: Server, request: Request, admitted: Admitted) -> Response:
+    text = server.metrics.render(sorted(server.store.sizes().items()))
+    return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+
+def token_keys(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/openid/v1/jwks: the key that verifies service-account tokens."""
+    if server.accounts is None:
+        raise errors.NotFound("the server could not find the requested resource")
+    return Response(200, orjson.dumps(server.accounts.jwks()), "application/jwk-set+json")
+
+
+def token_issuer(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/.well-known/openid-configuration."""
+    if server.accounts is None:
+        raise errors.NotFound("the server could not find the requested resource")
+    address, port = server.options.advertised
+    document = {
+        "issuer": server.accounts.issuer, "jwks_uri": f"https://{address}:{port}/openid/v1/jwks",
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [server.accounts.algorithm],
+    }  # fmt: skip
+    return Response(200, orjson.dumps(document))
+
+
+def paths(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/: the paths there are."""
+    roots = sorted(path for path in ROUTES if "<" not in path)
+    return encode.obj(request, {"paths": sorted({*roots, *(row.gvr.root for row in table.ROWS)})})
+
+
+def api_versions(server: Server, request: Request, admitted: Admitted) -> Response:
+    address, port = server.options.advertised
+    servers = [{"clientCIDR": "0.0.0.0/0", "serverAddress": f"{address}:{port}"}]
+    versions: Obj = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
+    return encode.obj(request, versions)
+
+
+def groups(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/apis."""
+    found: dict[str, Obj] = {}
+    for row in table.ROWS:
+        if row.group:
+            entry = {"groupVersion": row.api_version, "version": row.version}
+            group = found.setdefault(row.group, {"name": row.group, "versions": [], "preferredVersion": entry})
+            if entry not in group["versions"]:
+                group["versions"].append(entry)
+    return encode.obj(request, {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(found.values())})
+
+
+def resources(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/api/v1, /apis/GROUP/VERSION."""
+    wanted = "/".join(request.path.strip("/").split("/")[1:])
+    entries: list[Obj] = []
+    for row in table.ROWS:
+        if row.api_version != wanted:
+            continue
+        entries.append({
+            "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
+            "verbs": list(row.verbs), "shortNames": list(row.short_names), "categories": list(row.categories),
+        })  # fmt: skip
+        for sub in row.subresource_table:
+            entry = {"name": f"{row.plural}/{sub.name}", "singularName": "", "namespaced": row.namespaced, "kind": sub.kind,
+                     "verbs": list(sub.verbs)}  # fmt: skip
+            entries.append(entry)
+    if not entries:
+        raise errors.NotFound("the server could not find the requested resource")
+    listed: Obj = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": wanted, "resources": entries}
+    return encode.obj(request, listed)
+
+
+ROUTES: dict[str, Handler] = {
+    "/livez": health, "/livez/<check>": health, "/healthz": health, "/healthz/<check>": health,
+    "/readyz": health, "/readyz/<check>": health,
+    "/version": version, "/metrics": metrics,
+    "/openid/v1/jwks": token_keys, "/.well-known/openid-configuration": token_issuer,
+    "/api": api_versions, "/apis": groups, "/api/<version>": resources, "/apis/<group>/<version>": resources,
+}  # fmt: skip

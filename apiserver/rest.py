@@ -1,0 +1,165 @@
+"""The REST edge: what each verb takes from the request, asks of the registry, and puts into the response.
+
+Who calls it: the pipeline, for every path of a resource, after authorisation. Invariant: whatever comes in or goes out in
+another version than the stored one is converted here, so that everything below knows one form of each kind.
+Stops of the data path: 4 (decode) and 10 (encode).
+Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{create,get,update,patch,delete}.go.
+"""
+
+from collections.abc import Callable
+
+from apiserver import deletion, encode, listing, patching
+from apiserver.pipeline import Admitted, Response
+from apiserver.registry import Call
+from apiserver.request import Request, RequestInfo
+from apiserver.resources import convert, table
+from apiserver.resources.row import Row
+from apiserver.server import Server
+from minikube_py.api import errors
+from minikube_py.api.types import Obj
+
+
+def serve(server: Server, request: Request, admitted: Admitted) -> Response:
+    """Answer a request for a resource. Raises the errors of `api/errors`."""
+    info = admitted.info
+    row = check_route(info)
+    if info.subresource and info.subresource != "status":
+        from apiserver import subresources
+
+        return subresources.serve(server, request, admitted, row)
+    return _VERBS[info.verb](server, request, admitted, row)
+
+
+def check_route(info: RequestInfo) -> Row:
+    """The row of a request. Raises NotFound for what is not served, MethodNotAllowed for a verb it does not have."""
+    row = info.row
+    if row is None or (info.namespace and not row.namespaced and row.plural != "namespaces"):
+        raise errors.NotFound("the server could not find the requested resource")
+    if info.subresource:
+        sub = row.subresource(info.subresource)
+        if sub is None or not info.name:
+            raise errors.NotFound("the server could not find the requested resource")
+        verbs = sub.verbs
+    else:
+        verbs = row.verbs
+    unplaced = row.namespaced and not info.namespace and (info.name or info.method not in ("GET", "HEAD"))
+    if info.verb not in verbs or (unplaced and info.verb not in ("list", "watch")):
+        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+    return row
+
+
+def stored_row(row: Row) -> Row:
+    """The row in whose form objects of `row` are stored."""
+    return row if row.stored_as is None else table.by_path(*row.stored_as, row.plural) or row
+
+
+def call_of(request: Request, admitted: Admitted, row: Row) -> Call:
+    """The registry's view of a request."""
+    info, query = admitted.info, request.query
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{dry_run}": supported values: "All"', "dryRun")
+        raise errors.invalid("CreateOptions", "", [cause], "meta.k8s.io")
+    options: Obj = {"fieldManager": manager_of(request)}
+    return Call(
+        stored_row(row), info.namespace if row.namespaced else "", info.name, admitted.user, info.subresource,
+        dry_run == "All", options,
+    )  # fmt: skip
+
+
+def manager_of(request: Request) -> str:
+    """Who manages the fields of a write: the parameter, else the program's name from its User-Agent."""
+    return request.query.get("fieldManager") or request.headers.get("user-agent", "unknown").split("/")[0][:128]
+
+
+def body_of(request: Request, row: Row, call: Call) -> Obj:
+    """The decoded body in stored form; warnings go to the call. Raises BadRequest and UnsupportedMediaType."""
+    strictness = request.query.get("fieldValidation", "") or "Warn"
+    import orjson
+
+    from minikube_py.api import schema, yaml
+
+    node = schema.load().for_gvk(row.group, row.version, row.kind)
+    assert node
+    if "yaml" in request.headers.get("content-type", ""):
+        parsed = yaml.load_all(request.body)[0]
+    else:
+        parsed = orjson.loads(request.body)
+    obj, warnings = schema.coerce(node, parsed)
+    call.warnings += warnings
+    del strictness
+    return convert.to_stored(row, obj)
+
+
+def _get(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    info = admitted.info
+    listing.not_newer(server.store, request.query.get("resourceVersion", ""))
+    return encode.one(request, row, server.registry.get(stored_row(row), info.namespace, info.name))
+
+
+def _list(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    chosen = listing.selection(row, request.query)
+    chunk = listing.run(server.store, stored_row(row), admitted.info.namespace, request.query, chosen)
+    return encode.many(request, row, chunk)
+
+
+def _create(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    call = call_of(request, admitted, row)
+    obj = body_of(request, row, call)
+    return _with_warnings(call, encode.one(request, row, server.registry.create(call, obj), 201))
+
+
+def _update(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    call = call_of(request, admitted, row)
+    obj = body_of(request, row, call)
+    stored, created = server.registry.update(call, lambda _: obj)
+    return _with_warnings(call, encode.one(request, row, stored, 201 if created else 200))
+
+
+def _patch(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    call = call_of(request, admitted, row)
+
+    def finish(patched: Obj) -> Obj:
+        return patched
+
+    content_type = request.headers.get("content-type", "").split(";")[0].strip()
+    make = patching.maker(row, request.body, content_type, finish)
+    stored, created = server.registry.update(call, make, retry=True)
+    return _with_warnings(call, encode.one(request, row, stored, 201 if created else 200))
+
+
+def _delete(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    call = delete_call(request, admitted, row)
+    stored, removed = deletion.delete(server.registry, call)
+    return encode.one(request, row, stored)
+
+
+def _delete_collection(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    call = delete_call(request, admitted, row)
+    chosen = listing.selection(row, request.query)
+    chunk = listing.run(server.store, call.row, admitted.info.namespace, request.query, chosen)
+    deleted = deletion.delete_collection(server.registry, call, chunk.page.items)
+    return encode.many(request, row, chunk._replace(page=chunk.page._replace(items=deleted)))
+
+
+def delete_call(request: Request, admitted: Admitted, row: Row) -> Call:
+    """A delete, with DeleteOptions from the body or the query."""
+    call = call_of(request, admitted, row)
+    query = request.query
+    options: Obj = {}
+    if seconds := query.get("gracePeriodSeconds"):
+        options["gracePeriodSeconds"] = int(seconds)
+    if policy := query.get("propagationPolicy"):
+        options["propagationPolicy"] = policy
+    call.options = options
+    return call
+
+
+def _with_warnings(call: Call, response: Response) -> Response:
+    return response
+
+
+_VERBS: dict[str, Callable[[Server, Request, Admitted, Row], Response]] = {
+    "get": _get, "list": _list, "create": _create, "update": _update, "patch": _patch, "delete": _delete,
+    "deletecollection": _delete_collection,
+}  # fmt: skip

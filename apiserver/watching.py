@@ -1,0 +1,131 @@
+"""A watch request on its way: admitted like any other, then served as a coroutine from the store's subscription.
+
+Who calls it: the shell, for GETs that ask to watch. Invariant: what can be refused is refused with a Status before the first
+byte; a watch ends when its client goes away, its timeout passes, or the server stops.
+Stop of the data path: 9 (the watch stream).
+Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{get,watch}.go.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from apiserver import listing, pipeline, rest, watch
+from apiserver.pipeline import Admitted
+from apiserver.request import Request
+from apiserver.resources import convert
+from apiserver.resources.row import Row
+from apiserver.server import Server
+from apiserver.storage.subscription import WatchEvent
+from apiserver.watch import WatchRequest
+from minikube_py.api import errors
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+_MIN_TIMEOUT = 1800
+
+
+def is_watch(request: Request) -> bool:
+    """A GET below /api or /apis that asks for a stream of changes."""
+    return request.method == "GET" and (
+        request.query.flag("watch") or "/watch/" in request.path
+    ) and request.path.startswith(("/api/", "/apis/"))  # fmt: skip
+
+
+async def serve(server: Server, request: Request, receive: Receive, send: Send) -> None:
+    """Answer a watch until it ends."""
+    received, started = server.clock.time(), server.clock.monotonic()
+    try:
+        admitted = await _admit(server, request)
+        row = rest.check_route(admitted.info)
+        asked = _asked(server, request, admitted, row)
+    except Exception as error:
+        from apiserver.shell import respond
+
+        await respond(send, pipeline.failure(pipeline.as_api_error(error)))
+        return
+    del received
+    server.metrics.watch(admitted.info, +1)
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await _pump(server, watch.stream(server.store, asked), receive, send)
+    finally:
+        server.metrics.watch(admitted.info, -1)
+        del started
+
+
+async def _admit(server: Server, request: Request) -> Admitted:
+    if server.store.reads_block:
+        return await asyncio.get_running_loop().run_in_executor(None, pipeline.admit, server, request)
+    return pipeline.admit(server, request)
+
+
+async def _pump(server: Server, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    """Send chunks as they come, until they end, the client hangs up or the server stops."""
+    gone = asyncio.ensure_future(_disconnected(receive))
+    stopping = asyncio.ensure_future(server.stopping.wait())
+    sending = asyncio.ensure_future(_send_all(chunks, send))
+    try:
+        await asyncio.wait((gone, stopping, sending), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (gone, stopping, sending):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+    if not gone.done() or gone.cancelled():
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_all(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async with contextlib.aclosing(chunks):  # type: ignore[type-var]
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _asked(server: Server, request: Request, admitted: Admitted, row: Row) -> WatchRequest:
+    query, info = request.query, admitted.info
+    stored = rest.stored_row(row)
+    chosen = listing.selection(row, query)
+    version = query.get("resourceVersion", "")
+    initial = query.flag("sendInitialEvents") if "sendInitialEvents" in query else None
+    _check(query.get("resourceVersionMatch", ""), initial)
+    if version not in ("", "0") and not version.isdigit():
+        raise errors.BadRequest(f"Invalid resource version {version!r}: it must be a number")
+    timeout = float(query.get("timeoutSeconds") or 0) or random.uniform(1, 2) * _MIN_TIMEOUT
+    single = info.name and "/watch/" in request.path
+    prefix = stored.key(info.namespace, info.name) if single else stored.prefix(info.namespace)
+    return WatchRequest(
+        prefix, row.api_version, row.kind, version, chosen.labels, chosen.fields, query.flag("allowWatchBookmarks"), initial,
+        timeout, _transform(row),
+    )  # fmt: skip
+
+
+def _check(match: str, initial: bool | None) -> None:
+    why = ""
+    if initial is not None and match != "NotOlderThan":
+        why = "resourceVersionMatch must be NotOlderThan when sendInitialEvents is set"
+    elif initial is None and match:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+    if why:
+        cause = errors.Cause("FieldValueForbidden", f"Forbidden: {why}", "resourceVersionMatch")
+        raise errors.invalid("ListOptions", "", [cause], "meta.k8s.io")
+
+
+def _transform(row: Row) -> Callable[[WatchEvent], bytes] | None:
+    """How events of another served version are shown; None sends the shared line as it is."""
+    if row.stored_as is None:
+        return None
+
+    def show(event: WatchEvent) -> bytes:
+        return orjson.dumps({"type": event.type, "object": convert.to_served(row, event.stored.obj())}) + b"\n"
+
+    return show
