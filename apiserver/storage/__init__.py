@@ -8,9 +8,24 @@ Upstream: staging/src/k8s.io/apiserver/pkg/storage.
 from pathlib import Path
 
 from apiserver.storage.base import Backend
-from apiserver.storage.sqlite import SQLiteBackend
 
 
-def open_backend(store: str, data_dir: str) -> Backend:
-    """The backend that `--store` names: "sqlite" (its file is DATA_DIR/store.db). Raises StoreUnavailable."""
-    return SQLiteBackend(Path(data_dir) / "store.db")
+def open_backend(store: str, data_dir: str, encryption_key: str = "") -> Backend:
+    """The backend that `--store` names: "sqlite" (its file is DATA_DIR/store.db) or "etcd://HOST:PORT[?prefix=P]".
+
+    With a key file, Secrets are encrypted at rest. Raises StoreUnavailable.
+    """
+    backend: Backend
+    if store.startswith("etcd://"):
+        from apiserver.storage.etcd import EtcdBackend
+
+        backend = EtcdBackend(store)
+    else:
+        from apiserver.storage.sqlite import SQLiteBackend
+
+        backend = SQLiteBackend(Path(data_dir) / "store.db")
+    if encryption_key:
+        from apiserver.storage.encryption import EncryptedBackend
+
+        backend = EncryptedBackend(backend, Path(encryption_key))
+    return backend

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 MARK = "/registry/~mark"
-"""The key of revisions that change no object (`Backend.mark`); watchers of anything see it, readers skip it."""
+"""The key of revisions that change no object (`Backend.mark`); watchers of the whole store see it, readers skip it."""
 
 
 class KeyValue(NamedTuple):

@@ -9,7 +9,7 @@ Upstream: the order of these steps is k3s-io/kine's (pkg/logstructured/sqllog).
 import logging
 import threading
 
-from apiserver.storage.base import MARK, Change, Watch
+from apiserver.storage.base import Change, Watch
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Tail:
         self._lock = threading.Lock()
 
     def offer(self, changes: list[Change]) -> None:
-        mine = [change for change in changes if change.key.startswith(self._prefix) or change.key == MARK]
+        mine = [change for change in changes if change.key.startswith(self._prefix)]
         with self._lock:
             if self._held is not None:
                 self._held.extend(mine)

@@ -83,6 +83,16 @@ class Store:
         """The newest revision the cache shows."""
         return self._revision
 
+    def changed(self, prefix: str) -> int:
+        """The revision of the newest change in a collection; what was derived from it before is out of date."""
+        collection = self._collections.get(prefix)
+        return collection.changed if collection else 0
+
+    def sizes(self) -> dict[str, int]:
+        """Objects per collection: "pods", "deployments.apps"."""
+        with self._lock:
+            return {p[len(_ROOT) : -1]: len(collection.by_key) for p, collection in self._collections.items()}
+
     def start(self) -> None:
         """Load everything and follow the backend. Raises StoreUnavailable."""
         self._load()
@@ -124,8 +134,10 @@ class Store:
 
     def catch_up(self) -> None:
         """Wait until the cache shows everything committed so far, by anybody; returns at once for an unshared backend."""
-        if not self.reads_block:
-            return
+        if self.reads_block:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
         revision = self.backend.current_revision()
         if not self._reaches(revision, _MARK_AFTER_SECONDS):
             self._wait_for(self.backend.mark())  # the newest revision was perhaps not one of ours: make one that is
@@ -270,7 +282,7 @@ class Store:
             for name, entries in groupby(live, key=lambda entry: collection_of(entry.key)):
                 self._collection(name).load(self._stored(entry) for entry in entries)
         self._follow()
-        self._wait_for(self.backend.current_revision())
+        self._catch_up()
 
     def _follow(self) -> None:
         self._lost.clear()
