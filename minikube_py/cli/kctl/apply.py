@@ -1,8 +1,8 @@
-"""`kctl apply|create|delete`: make the cluster equal to files, add objects, remove them.
+"""`kctl apply|create`: make the cluster equal to files, add objects.
 
 Who calls it: `main.py`. Differs from kubectl on purpose: `apply` is server-side apply with conflicts forced, so the server
 merges by its own schema for every kind, and no last-applied annotation is kept.
-Upstream: staging/src/k8s.io/kubectl/pkg/cmd/{apply,create,delete}.
+Upstream: staging/src/k8s.io/kubectl/pkg/cmd/{apply,create}.
 """
 
 import json
@@ -14,10 +14,9 @@ from minikube_py.api.errors import APIError, NotFound
 from minikube_py.api.types import Obj
 from minikube_py.cli.kctl import create_kinds, manifests
 from minikube_py.cli.kctl import output as out
-from minikube_py.cli.kctl.session import Resource, Session, Target
+from minikube_py.cli.kctl.manifests import files_option, recursive_option
+from minikube_py.cli.kctl.session import Resource, Session
 
-files_option = click.option("-f", "--filename", "sources", multiple=True, help="File, directory, or - for stdin.")
-recursive_option = click.option("-R", "--recursive", is_flag=True, help="Directories with everything below them.")
 dry_run_option = click.option(
     "--dry-run", type=click.Choice(["none", "client", "server"]), default="none", help="Only say what would happen."
 )
@@ -89,50 +88,6 @@ def create_one(session: Session, obj: Obj, dry_run: str, output: str) -> None:
 
 
 create_kinds.register(create_command, create_one, dry_run_option, output_option)
-
-
-@click.command("delete")
-@click.argument("words", nargs=-1, metavar="TYPE[/NAME] [NAME...]")
-@files_option
-@recursive_option
-@click.option("-l", "--selector", default="", help="Label selector.")
-@click.option("--field-selector", default="")
-@click.option("--all", "every", is_flag=True, help="Every object of the type in the namespace.")
-@click.option("-A", "--all-namespaces", is_flag=True)
-@click.option("--grace-period", type=int, default=-1)
-@click.option("--force", is_flag=True, help="With --grace-period=0: do not wait for the node.")
-@click.option("--now", is_flag=True, help="A grace period of one second.")
-@click.option(
-    "--cascade", type=click.Choice(["background", "foreground", "orphan"]), default="background", show_default=True
-)
-@click.option("--ignore-not-found", is_flag=True)
-@click.option("--wait/--no-wait", default=True, help="Wait until the objects are gone.")
-@click.option("--timeout", default="0s")
-@click.pass_obj
-def delete_command(
-    session: Session, words: tuple[str, ...], sources: tuple[str, ...], recursive: bool, selector: str, field_selector: str,
-    every: bool, all_namespaces: bool, grace_period: int, force: bool, now: bool, cascade: str, ignore_not_found: bool,
-    wait: bool, timeout: str,
-) -> None:  # fmt: skip
-    """Delete objects by name, selector or file, and wait until they are gone."""
-    from minikube_py.cli.kctl.deletion import Deletion
-
-    targets: list[tuple[Target, str]] = []
-    for obj in manifests.read(sources, recursive) if sources else []:
-        resource = session.resource_of(obj)
-        targets.append((Target(resource, obj["metadata"].get("name", "")), obj["metadata"].get("namespace", "")))
-    if words:
-        targets += [(target, "") for target in session.targets(words)]
-    if not targets:
-        raise click.UsageError("you must provide one or more resources by argument or filename")
-    if any(not t.name for t, _ in targets) and not (selector or field_selector or every):
-        raise click.UsageError("resource(s) were provided, but no name was specified; use --all or a selector")
-    grace = 0 if force and grace_period < 0 else 1 if now else grace_period
-    deletion = Deletion(session, None if grace < 0 else grace, cascade, force, all_namespaces)
-    found = deletion.delete(targets, selector, field_selector, ignore_not_found)
-    if wait and not (force and grace == 0):
-        deletion.wait(timeout)
-    sys.exit(0 if found else 1)
 
 
 def _revision(session: Session, resource: Resource, obj: Obj) -> Obj | None:

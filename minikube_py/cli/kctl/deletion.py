@@ -1,9 +1,10 @@
-"""What `kctl delete` does: delete, say so, and wait until the objects are really gone.
+"""`kctl delete`: delete, say so, and wait until the objects are really gone.
 
-Who calls it: `apply.py`. Invariant: it waits for the object that was there (by uid), not for its name to be free.
+Who calls it: `main.py`. Invariant: it waits for the object that was there (by uid), not for its name to be free.
 Upstream: staging/src/k8s.io/kubectl/pkg/cmd/delete.
 """
 
+import sys
 import time
 from typing import NamedTuple
 
@@ -11,10 +12,54 @@ import click
 
 from minikube_py.api.errors import APIError, NotFound
 from minikube_py.api.types import Obj
+from minikube_py.cli.kctl import manifests
 from minikube_py.cli.kctl.durations import seconds
+from minikube_py.cli.kctl.manifests import files_option, recursive_option
 from minikube_py.cli.kctl.session import Resource, Session, Target
 
 _POLL = 0.1
+
+
+@click.command("delete")
+@click.argument("words", nargs=-1, metavar="TYPE[/NAME] [NAME...]")
+@files_option
+@recursive_option
+@click.option("-l", "--selector", default="", help="Label selector.")
+@click.option("--field-selector", default="")
+@click.option("--all", "every", is_flag=True, help="Every object of the type in the namespace.")
+@click.option("-A", "--all-namespaces", is_flag=True)
+@click.option("--grace-period", type=int, default=-1)
+@click.option("--force", is_flag=True, help="With --grace-period=0: do not wait for the node.")
+@click.option("--now", is_flag=True, help="A grace period of one second.")
+@click.option(
+    "--cascade", type=click.Choice(["background", "foreground", "orphan"]), default="background", show_default=True
+)
+@click.option("--ignore-not-found", is_flag=True)
+@click.option("--wait/--no-wait", default=True, help="Wait until the objects are gone.")
+@click.option("--timeout", default="0s")
+@click.pass_obj
+def delete_command(
+    session: Session, words: tuple[str, ...], sources: tuple[str, ...], recursive: bool, selector: str, field_selector: str,
+    every: bool, all_namespaces: bool, grace_period: int, force: bool, now: bool, cascade: str, ignore_not_found: bool,
+    wait: bool, timeout: str,
+) -> None:  # fmt: skip
+    """Delete objects by name, selector or file, and wait until they are gone."""
+    targets: list[tuple[Target, str]] = []
+    for obj in manifests.read(sources, recursive) if sources else []:
+        resource = session.resource_of(obj)
+        targets.append((Target(resource, obj["metadata"].get("name", "")), obj["metadata"].get("namespace", "")))
+    if words:
+        targets += [(target, "") for target in session.targets(words)]
+    if not targets:
+        raise click.UsageError("you must provide one or more resources by argument or filename")
+    if any(not t.name for t, _ in targets) and not (selector or field_selector or every):
+        raise click.UsageError("resource(s) were provided, but no name was specified; use --all or a selector")
+    grace = 0 if force and grace_period < 0 else 1 if now else grace_period
+    deletion = Deletion(session, None if grace < 0 else grace, cascade, force, all_namespaces)
+    found = deletion.delete(targets, selector, field_selector, ignore_not_found)
+    if wait and not (force and grace == 0):
+        deletion.wait(timeout)
+    sys.exit(0 if found else 1)
 
 
 class _Deleted(NamedTuple):

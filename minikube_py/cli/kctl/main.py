@@ -14,7 +14,7 @@ from minikube_py.api.errors import APIError, ServiceUnavailable
 from minikube_py.cli.kctl.session import Session
 
 COMMANDS = {
-    "get": "get", "describe": "describe", "create": "apply", "apply": "apply", "delete": "delete", "edit": "edit",
+    "get": "get", "describe": "describe", "create": "apply", "apply": "apply", "delete": "deletion", "edit": "edit",
     "label": "meta", "annotate": "meta", "scale": "meta", "rollout": "rollout", "logs": "logs", "exec": "execute",
     "cordon": "nodes", "uncordon": "nodes", "drain": "nodes", "explain": "explain", "api-resources": "resources",
     "api-versions": "resources", "version": "resources", "wait": "wait",

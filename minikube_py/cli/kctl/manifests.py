@@ -14,6 +14,9 @@ from minikube_py.api import yaml
 from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
 
+files_option = click.option("-f", "--filename", "sources", multiple=True, help="File, directory, or - for stdin.")
+recursive_option = click.option("-R", "--recursive", is_flag=True, help="Directories with everything below them.")
+
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
