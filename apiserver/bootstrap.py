@@ -2,7 +2,7 @@
 
 Who calls it: `main.run`, before the first connection is accepted. Invariant: idempotent; what exists already is left as the
 user made it; several servers may do it at once.
-Upstream: pkg/controlplane/controller (systemnamespaces, kubernetesservice), pkg/registry/*/rest/storage_*.go (post-start hooks).
+Upstream: pkg/controlplane/controller (systemnamespaces, kubernetesservice), post-start hooks of pkg/registry/*/rest.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ class _Protocol(HttpToolsProtocol):
 
 def open_sockets(options: Options) -> list[socket.socket]:
     """One listening socket per address. Raises OptionError that names the address which is taken."""
-    sockets = []
+    sockets: list[socket.socket] = []
     for address in options.bind:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -76,15 +76,16 @@ def tls_context(options: Options) -> ssl.SSLContext | None:
     return context
 
 
-def run(sockets: list[socket.socket], tls: ssl.SSLContext | None, start: Callable[[], Awaitable[tuple[Any, asyncio.Event]]]) -> None:
+Start = Callable[[], Awaitable[tuple[Any, asyncio.Event]]]
+
+
+def run(sockets: list[socket.socket], tls: ssl.SSLContext | None, start: Start) -> None:
     """Serve until SIGTERM or SIGINT. `start`, on the loop, makes the ASGI application and the event that ends its watches."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(sockets, tls, start))
 
 
-async def _serve(
-    sockets: list[socket.socket], tls: ssl.SSLContext | None, start: Callable[[], Awaitable[tuple[Any, asyncio.Event]]]
-) -> None:
+async def _serve(sockets: list[socket.socket], tls: ssl.SSLContext | None, start: Start) -> None:
     loop = asyncio.get_running_loop()
     application, stopping = await start()
     config = uvicorn.Config(
@@ -113,4 +114,4 @@ async def _serve(
         await asyncio.wait(list(state.tasks), timeout=_DRAIN_SECONDS)
     for connection in list(state.connections):
         with contextlib.suppress(Exception):
-            connection.transport.close()  # type: ignore[union-attr]
+            connection.transport.close()

@@ -6,49 +6,56 @@ Stop of the data path: 4, for patches.
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go.
 """
 
-from collections.abc import Callable
+from typing import Any
 
-import orjson
-
+from apiserver import decode
+from apiserver.decode import Kind
+from apiserver.registry import Call, Make
+from apiserver.request import Request
 from apiserver.resources import convert
 from apiserver.resources.row import Row
 from minikube_py.api import errors, patch, schema
-from minikube_py.api.errors import Cause
+from minikube_py.api.errors import BadRequest, Cause
 from minikube_py.api.types import Obj
 
-JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
-STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
-TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
+def maker(request: Request, row: Row, call: Call) -> Make:
+    """The function from stored object to patched one, both in stored form. Warnings of its last run are the call's.
 
-def maker(row: Row, body: bytes, content_type: str, finish: Callable[[Obj], Obj]) -> Callable[[Obj], Obj]:
-    """The function from stored object to patched one, both in stored form. `finish` decodes the patched object strictly.
-
-    Raises BadRequest for a body that is no patch, UnsupportedMediaType for an unknown kind of patch.
+    Raises UnsupportedMediaType for an unknown kind of patch, BadRequest for a body that is none.
     """
-    if content_type not in TYPES:
-        raise errors.UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(TYPES)
-        )
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise errors.BadRequest(f"error decoding patch: {error}") from None
+    kind = decode.patch_kind(request.headers.get("content-type"))
+    validation = decode.field_validation(request.query.get("fieldValidation", ""))
+    parsed, repeated = decode.parse_patch(request.body, kind)
+    if kind == "apply":
+        return _applier(request, row, call, parsed, repeated)
+    if kind != "json" and not isinstance(parsed, dict):
+        raise BadRequest("error decoding patch: a merge patch is a JSON object")
+    expected = Kind(row.group, row.version, row.kind)
     node = schema.load().for_gvk(row.group, row.version, row.kind)
 
     def make(old: Obj) -> Obj:
         live = convert.to_served(row, old)
-        if content_type == JSON_PATCH:
-            new = patch.json_patch(live, parsed)
-        elif content_type == MERGE_PATCH:
-            new = patch.merge_patch(live, parsed)
-        else:
-            new = patch.strategic_merge_patch(live, parsed, node)
-        return convert.to_stored(row, finish(new))
+        patched = _patched(kind, live, parsed, node)
+        try:
+            new, unknown = decode.to_kind(patched, expected, node)
+            found = [*repeated, *(f'unknown field "{path}"' for path in unknown)]
+            call.warnings = decode.settle(found, expected, validation)
+        except BadRequest as error:
+            why = error.message.partition(f"cannot be handled as a {row.kind}: ")[2] or error.message
+            raise errors.invalid("", "", [Cause("FieldValueInvalid", f"Invalid value: {why}", "patch")]) from None
+        return convert.to_stored(row, new)
 
     return make
 
 
-def not_decodable(row: Row, name: str, error: Exception) -> errors.Invalid:
-    """422 for a patch whose result is no object of the kind."""
-    return errors.invalid(row.kind, name, [Cause("FieldValueInvalid", f"Invalid value: {error}", "patch")], row.group)
+def _patched(kind: str, live: Obj, parsed: Any, node: schema.Node | None) -> Obj:
+    if kind == "json":
+        return patch.json_patch(live, parsed)
+    if kind == "merge" or node is None:
+        return patch.merge_patch(live, parsed)
+    return patch.strategic_merge_patch(live, parsed, node)
+
+
+def _applier(request: Request, row: Row, call: Call, parsed: Any, repeated: list[str]) -> Make:
+    raise errors.UnsupportedMediaType("server-side apply is not built")

@@ -8,14 +8,15 @@ Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{create,get,update
 
 from collections.abc import Callable
 
-from apiserver import deletion, encode, listing, patching
+from apiserver import decode, deletion, encode, listing, patching, strategies
+from apiserver.decode import Kind
 from apiserver.pipeline import Admitted, Response
 from apiserver.registry import Call
 from apiserver.request import Request, RequestInfo
 from apiserver.resources import convert, table
 from apiserver.resources.row import Row
 from apiserver.server import Server
-from minikube_py.api import errors
+from minikube_py.api import errors, schema
 from minikube_py.api.types import Obj
 
 
@@ -23,10 +24,6 @@ def serve(server: Server, request: Request, admitted: Admitted) -> Response:
     """Answer a request for a resource. Raises the errors of `api/errors`."""
     info = admitted.info
     row = check_route(info)
-    if info.subresource and info.subresource != "status":
-        from apiserver import subresources
-
-        return subresources.serve(server, request, admitted, row)
     return _VERBS[info.verb](server, request, admitted, row)
 
 
@@ -74,20 +71,13 @@ def manager_of(request: Request) -> str:
 
 def body_of(request: Request, row: Row, call: Call) -> Obj:
     """The decoded body in stored form; warnings go to the call. Raises BadRequest and UnsupportedMediaType."""
-    strictness = request.query.get("fieldValidation", "") or "Warn"
-    import orjson
-
-    from minikube_py.api import schema, yaml
-
+    validation = decode.field_validation(request.query.get("fieldValidation", ""))
     node = schema.load().for_gvk(row.group, row.version, row.kind)
-    assert node
-    if "yaml" in request.headers.get("content-type", ""):
-        parsed = yaml.load_all(request.body)[0]
-    else:
-        parsed = orjson.loads(request.body)
-    obj, warnings = schema.coerce(node, parsed)
+    expected = Kind(row.group, row.version, row.kind)
+    obj, warnings = decode.decode(
+        request.body, request.headers.get("content-type"), expected, node, field_validation=validation
+    )
     call.warnings += warnings
-    del strictness
     return convert.to_stored(row, obj)
 
 
@@ -118,44 +108,68 @@ def _update(server: Server, request: Request, admitted: Admitted, row: Row) -> R
 
 def _patch(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
     call = call_of(request, admitted, row)
-
-    def finish(patched: Obj) -> Obj:
-        return patched
-
-    content_type = request.headers.get("content-type", "").split(";")[0].strip()
-    make = patching.maker(row, request.body, content_type, finish)
-    stored, created = server.registry.update(call, make, retry=True)
+    stored, created = server.registry.update(call, patching.maker(request, row, call), retry=True)
     return _with_warnings(call, encode.one(request, row, stored, 201 if created else 200))
 
 
 def _delete(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
-    call = delete_call(request, admitted, row)
+    call = _delete_call(request, admitted, row)
     stored, removed = deletion.delete(server.registry, call)
-    return encode.one(request, row, stored)
+    waits = not removed and call.options.get("orphanDependents") is False
+    if not removed or strategies.for_row(call.row).returns_deleted:
+        return encode.one(request, row, stored, 202 if waits else 200)
+    details = {"name": call.name, "group": row.group, "kind": row.plural, "uid": stored.obj()["metadata"]["uid"]}
+    status: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    status["details"] = {key: value for key, value in details.items() if value}
+    response = encode.obj(request, status)
+    response.revision = str(stored.revision)
+    return response
 
 
 def _delete_collection(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
-    call = delete_call(request, admitted, row)
+    call = _delete_call(request, admitted, row)
     chosen = listing.selection(row, request.query)
     chunk = listing.run(server.store, call.row, admitted.info.namespace, request.query, chosen)
     deleted = deletion.delete_collection(server.registry, call, chunk.page.items)
     return encode.many(request, row, chunk._replace(page=chunk.page._replace(items=deleted)))
 
 
-def delete_call(request: Request, admitted: Admitted, row: Row) -> Call:
-    """A delete, with DeleteOptions from the body or the query."""
-    call = call_of(request, admitted, row)
-    query = request.query
-    options: Obj = {}
-    if seconds := query.get("gracePeriodSeconds"):
-        options["gracePeriodSeconds"] = int(seconds)
-    if policy := query.get("propagationPolicy"):
-        options["propagationPolicy"] = policy
+def _delete_call(request: Request, admitted: Admitted, row: Row) -> Call:
+    """A delete, with its DeleteOptions from the body, or from the query when there is no body."""
+    call, query = call_of(request, admitted, row), request.query
+    options = decode.delete_options(request.body, request.headers.get("content-type"))
+    if not request.body:
+        for name in ("propagationPolicy", "gracePeriodSeconds", "orphanDependents"):
+            if name in query:
+                options[name] = _option(name, query[name])
+        preconditions = {key: query[f"preconditions.{key}"] for key in _PRECONDITIONS if f"preconditions.{key}" in query}
+        if preconditions:
+            options["preconditions"] = preconditions
+    if options.get("dryRun"):
+        call.dry_run = True
     call.options = options
     return call
 
 
+_PRECONDITIONS = ("uid", "resourceVersion")
+
+
+def _option(name: str, text: str) -> str | int | bool:
+    if name == "propagationPolicy":
+        return text
+    if name == "orphanDependents":
+        return text in ("true", "1")
+    try:
+        return int(text)
+    except ValueError:
+        raise errors.BadRequest(f"{name}: {text!r} is not a number") from None
+
+
 def _with_warnings(call: Call, response: Response) -> Response:
+    """RFC 7234 warnings, which kubectl shows to its user."""
+    if call.warnings:
+        shown = [warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for warning in call.warnings]
+        response.headers["Warning"] = ", ".join(f'299 - "{text}"' for text in dict.fromkeys(shown))
     return response
 
 
