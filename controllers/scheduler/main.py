@@ -271,12 +271,14 @@ def _cause(pod: PodInfo) -> str:
 
 
 def start(
-    client: Client, informers: SharedInformers, clock: Clock, options: SchedulerOptions | None = None
+    client: Client, informers: SharedInformers, clock: Clock, options: object = None
 ) -> Scheduler:
     """Start scheduling (a daemon thread and, as needed, writer threads). Out: the handle; `.stop()` ends it.
 
-    In: `informers` may be started before or after; the scheduler waits until they have synced.
+    In: `informers` may be started before or after; the scheduler waits until they have synced. `options`: SchedulerOptions;
+    anything else (the flags of the process around it) concerns others and means the defaults.
     """
-    scheduler = Scheduler(client, informers, clock, options or SchedulerOptions())
+    wanted = options if isinstance(options, SchedulerOptions) else SchedulerOptions()
+    scheduler = Scheduler(client, informers, clock, wanted)
     scheduler.start()
     return scheduler

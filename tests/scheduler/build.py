@@ -15,7 +15,9 @@ from minikube_py.api.types import Obj
 _uids = itertools.count(1)
 
 
-def node(name: str, *, labels: Mapping[str, str] | None = None, taints: Sequence[Obj] = (), **capacity: str | int) -> Obj:
+def node(
+    name: str, *, labels: Mapping[str, str] | None = None, taints: Sequence[Obj] = (), **capacity: str | int
+) -> Obj:
     """A Ready node; capacity by keyword: cpu="4", memory="8Gi", pods=110, gpu=2 (nvidia.com/gpu)."""
     allocatable: Obj = {"cpu": "4", "memory": "8Gi", "pods": "110"}
     for key, value in capacity.items():

@@ -30,7 +30,9 @@ def test_no_nodes_at_all() -> None:
 
 def test_one_node_may_lack_several_things() -> None:
     message = refusal(Core([node("a")]), requests={"cpu": "5", "memory": "9Gi", "example.com/x": 1})
-    assert message == "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient example.com/x, 1 Insufficient memory."
+    assert (
+        message == "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient example.com/x, 1 Insufficient memory."
+    )
 
 
 def test_resources_are_exact_to_the_last_milli_and_pod() -> None:
@@ -117,7 +119,9 @@ def test_node_selector_and_preferred_affinity() -> None:
     core = Core([node("a", labels={"disk": "ssd"}), node("b")])
     assert core.place(info("p", nodeSelector={"disk": "ssd"})) == "a"
     preference = {"matchExpressions": [{"key": "disk", "operator": "DoesNotExist"}]}
-    wanted = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 50, "preference": preference}]}}
+    wanted = {
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 50, "preference": preference}]}
+    }
     assert {core.search.place(core.snapshot, info("q", affinity=wanted)).node for _ in range(5)} == {"b"}
 
 
@@ -145,7 +149,9 @@ def test_host_ports(held: dict[str, object], wanted: dict[str, object], conflict
 
 
 def test_hard_spread_over_zones() -> None:
-    core = Core([node("a1", labels={ZONE: "a"}), node("a2", labels={ZONE: "a"}), node("b1", labels={ZONE: "b"}), node("x")])
+    core = Core(
+        [node("a1", labels={ZONE: "a"}), node("a2", labels={ZONE: "a"}), node("b1", labels={ZONE: "b"}), node("x")]
+    )
     constraint = [spread(ZONE, {"app": "w"})]
     zones = [core.place(info(f"p{i}", labels={"app": "w"}, topologySpreadConstraints=constraint))[0] for i in range(6)]
     assert sorted(zones) == ["a", "a", "a", "b", "b", "b"]
@@ -153,7 +159,7 @@ def test_hard_spread_over_zones() -> None:
     core.snapshot.set_node(node("b1", labels={ZONE: "b"}, cpu="0", pods=0))
     assert core.place(info("p6", labels={"app": "w"}, topologySpreadConstraints=constraint))[0] == "a"
     message = refusal(core, labels={"app": "w"}, topologySpreadConstraints=constraint)
-    assert "2 node(s) didn't match pod topology spread constraints," in message
+    assert "2 node(s) didn't match pod topology spread constraints." in message
     for part in (
         "1 node(s) didn't match pod topology spread constraints (missing required label)", "1 Too many pods",
     ):  # fmt: skip

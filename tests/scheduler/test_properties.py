@@ -84,7 +84,9 @@ def oracle(candidate: Obj, newcomer: PodInfo, nodes: list[Obj], placed: dict[str
         counts = Counter[str]()
         for other in nodes:
             value = meta.labels_of(other).get(key)
-            if value is None or not nodeselector.pod_matches_node(newcomer.pod, meta.labels_of(other), meta.name_of(other)):
+            if value is None or not nodeselector.pod_matches_node(
+                newcomer.pod, meta.labels_of(other), meta.name_of(other)
+            ):
                 continue
             counts[value] += sum(p.labels == newcomer.labels for p in placed.get(meta.name_of(other), []))
         if counts and counts[labels[key]] + 1 - min(counts.values()) > constraint["maxSkew"]:
