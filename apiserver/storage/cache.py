@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from apiserver.storage.base import MARK, Backend, Change, Compacted, KeyValue, StoreUnavailable, Watch
 from apiserver.storage.collection import Collection
+from apiserver.storage.compactor import Compactor
 from apiserver.storage.stored import FieldsOf, Matcher, Stored, collection_of, encode, splice
 from apiserver.storage.subscription import Event, Fanout, Subscription, WatchEvent
 from minikube_py.api.clock import REAL, Clock
@@ -77,6 +78,7 @@ class Store:
         self._feed: _Feed | None = None
         self._lost = threading.Event()
         self._closed = False
+        self._compactor = Compactor(backend, clock)
 
     @property
     def revision(self) -> int:
@@ -94,15 +96,17 @@ class Store:
             return {p[len(_ROOT) : -1]: len(collection.by_key) for p, collection in self._collections.items()}
 
     def start(self) -> None:
-        """Load everything and follow the backend. Raises StoreUnavailable."""
+        """Load everything, follow the backend, forget old revisions by and by. Raises StoreUnavailable."""
         self._load()
         threading.Thread(target=self._keep_following, name="watch-cache", daemon=True).start()
+        self._compactor.start()
 
     def close(self) -> None:
         """End every subscription and the backend."""
         with self._lock:
             self._closed = True
             self._end_subscriptions()
+        self._compactor.stop()
         self._lost.set()
         if self._feed is not None:
             self._feed.close()

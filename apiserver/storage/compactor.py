@@ -1,6 +1,6 @@
 """Forgets old revisions by and by, so that a store that is only overwritten does not grow.
 
-Who calls it: `apiserver.main` starts one beside the watch cache, whichever backend there is.
+Who calls it: the watch cache starts one, whichever backend it has.
 Invariant: what was written in the last `KEEP_SECONDS` stays readable and watchable, unless it is more than
 `KEEP_REVISIONS`; current objects are never touched.
 Upstream: apiserver/pkg/storage/etcd3/compact.go, which compacts every five minutes to where it was five minutes before.

@@ -108,6 +108,8 @@ def test_lists_are_sorted_selected_and_bounded_by_their_prefix(store: Store) -> 
     assert names(store.list(PODS, None, parse_fields("spec.nodeName=n1,metadata.namespace!=b")).items) == ["1", "1"]
     assert names(store.list(key("3", "a"), None, parse_fields("metadata.name=3")).items) == ["3"]
     assert store.list("/registry/nodes/").items == []
+    assert store.sizes()["pods"] == 5
+    assert store.changed(PODS) == store.revision
 
 
 def test_a_continued_list_stays_at_its_revision(store: Store) -> None:
