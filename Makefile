@@ -27,7 +27,7 @@ check: setup  ## the fast gate: lint, types, import layers, pure tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check -q .
 	@$(VENV)/bin/mypy --strict minikube_py apiserver kubelet controllers tests
 	@$(VENV)/bin/lint-imports
-	@$(PY) -m pytest -q -m "not apiserver and not docker and not etcd and not cluster"
+	@$(PY) -m pytest -q -m "not apiserver and not docker and not etcd and not cluster and not netns"
 
 test: setup system  ## the whole suite, real etcd, Docker and kubectl included (sudo or root)
 	@$(MAKE) --no-print-directory check

@@ -12,8 +12,9 @@ bridge port. So nothing depends on br_netfilter. Three facts found by trying, on
 - the engine's FORWARD chain (policy DROP) accepts bridge-to-bridge packets of its own network and masquerades to the outside;
 - where br_netfilter is on, a packet sent to a Service that maps back to the same pod is switched, not routed, so that the port
   needs hairpin mode; where it is off it does not matter;
-- the host may tell a pod that another pod is reachable directly (an ICMP redirect), and replies taking that short cut would
-  bypass address translation: the bridge does not send redirects, and pods do not accept any.
+- the host may tell a pod that another pod is reachable directly (an ICMP redirect). Replies taking that short cut would bypass
+  address translation, and redirects use up the kernel's allowance of "unreachable" answers, so that a UDP packet to a Service
+  without endpoints timed out instead of failing: the bridge sends no redirects, and pods accept none.
 Upstream: the bridge and ptp plugins of containernetworking/plugins.
 """
 
@@ -146,7 +147,10 @@ def ensure_node(node: NodeNetwork) -> None:
         bridge = _bridge(host, node)
         host.add_address(bridge.number, node.node_ip)
     _sysctl("ip_forward", "1")
+    # A packet leaves by the bridge it came in on, so the kernel would send a redirect; "all" is or-ed with each interface's
+    # own switch, which the others keep.
     _sysctl(f"conf/{node.bridge}/send_redirects", "0")
+    _sysctl("conf/all/send_redirects", "0")
 
 
 def remove_node(node: NodeNetwork) -> None:

@@ -40,6 +40,13 @@ def bridge_netfilter(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs namespaces of its own needs root; `make check` leaves it to `make test`."""
+    for item in items:
+        if "host" in getattr(item, "fixturenames", ()) and item.path.parent == Path(__file__).parent:
+            item.add_marker("netns")
+
+
 @pytest.fixture
 def host(bridge_netfilter: str) -> Iterator[Host]:
     netns = Netns()

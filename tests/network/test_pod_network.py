@@ -23,7 +23,9 @@ def test_every_path(host: Host) -> None:
         assert a.get("10.201.2.1", 7000) == f"host {host.ips['a']}", "other node's address"
         assert a.get(GATEWAY, 7000) == f"host {host.ips['a']}", "where the API server listens"
         assert host.netns.get(host.ips["c"], 80).startswith("c "), "the host"
-        assert host.netns.get(host.ips["c"], 80, source="10.201.2.1") == "c 10.201.2.1", "the kubelet, from the node's address"
+        assert host.netns.get(host.ips["c"], 80, source="10.201.2.1") == "c 10.201.2.1", (
+            "the kubelet, from the node's address"
+        )
 
 
 def test_setup_repeats_without_breaking_and_replaces_a_dead_sandbox(host: Host) -> None:
