@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from apiserver import protobuf
 from minikube_py.api import schema, yaml
 from minikube_py.api.errors import BadRequest, Cause, RequestEntityTooLarge, UnsupportedMediaType, invalid
 from minikube_py.api.schema import DecodeError, Node
@@ -19,7 +20,9 @@ from minikube_py.api.types import Obj
 MAX_BODY = 3 * 1024 * 1024
 """Bytes a request body may have; more is answered with 413."""
 
-_BODIES = {"": "json", "application/json": "json", "application/yaml": "yaml", "*/*": "json"}
+_BODIES = {
+    "": "json", "application/json": "json", "application/yaml": "yaml", "*/*": "json", protobuf.CONTENT_TYPE: "protobuf",
+}  # fmt: skip
 _PATCHES = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
@@ -122,6 +125,8 @@ def decode(
     made, unknown = to_kind(obj, expected, node)
     if field_validation == "Ignore":
         return made, []
+    if form == "protobuf":  # it can hold neither a duplicate nor a field we do not know
+        return made, []
     strict = _json_strict(body, node, unknown) if form == "json" else [*_yaml_duplicates(body), *_named(unknown)]
     return made, settle(strict, expected, field_validation)
 
@@ -163,6 +168,8 @@ def _cannot_be_handled(expected: Kind, why: str, kind: str = "", version: str = 
 
 
 def _parse(body: bytes, form: str, expected: Kind) -> Obj:
+    if form == "protobuf":
+        return protobuf.decode(body)
     why = ""
     try:
         obj = orjson.loads(body) if form == "json" else yaml.load(body, unique=False)
