@@ -2,8 +2,8 @@
 
 Who calls it: the supervisor, once per profile; `python -m kubelet.network.main` runs the same by hand.
 Invariant: it owns one table and one route (the service CIDR through the cluster bridge, which gives host processes a source
-address that pods can answer), and leaves both in place when it stops, so that a restart interrupts nothing. `cleanup` removes
-everything the profile has in nftables; the route goes with the bridge.
+address that pods can answer), and leaves both in place when it stops, so that a restart interrupts nothing; cleanup.py removes
+the table, and the route goes with the bridge.
 Upstream: cmd/kube-proxy.
 """
 
@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubelet.network import partition
 from kubelet.network.netlink import RouteNetlink
 from kubelet.network.proxy import ServiceProxy
 from kubelet.network.rules import Scope, table_name
@@ -27,8 +26,6 @@ from minikube_py.client.kubeconfig import load
 from minikube_py.client.rest import Client
 
 log = logging.getLogger(__name__)
-
-cleanup = partition.cleanup
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,3 @@ def heal(profile: str, node: str) -> None:
 def partitioned(profile: str) -> list[str]:
     """The nodes that are cut off now, sorted."""
     return nft.chains_named(table_name(profile, "partition"), "forward-")
-
-
-def cleanup(profile: str) -> None:
-    """Remove every table of the profile. Raises nft.NftError."""
-    prefix = table_name(profile, "")
-    for name in nft.tables():
-        if name.startswith(prefix):
-            nft.delete_table(name)

@@ -176,8 +176,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def alias_prefix(profile: str, node: str = "") -> str:
+    """How the aliases of a profile's (or one of its nodes') links begin."""
+    return f"minikube-py/{profile}/{node}/" if node else f"minikube-py/{profile}/"
+
+
 def _alias(node: NodeNetwork) -> str:
-    return f"minikube-py/{node.profile}/{node.node}/"
+    return alias_prefix(node.profile, node.node)
 
 
 def _bridge(host: RouteNetlink, node: NodeNetwork) -> Link:

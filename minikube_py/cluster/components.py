@@ -109,6 +109,8 @@ def _kube_proxy(profile: Profile) -> Component:
         "profile": profile.name,
         "bridge": profile.bridge,
         "cluster-cidr": profile.pod_cidr,
+        "service-cidr": profile.service_cidr,
+        "cluster-dns": profile.dns_ip,
     }
     return Component("kube-proxy", "kubelet.network.main", _argv(flags))
 

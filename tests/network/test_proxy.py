@@ -9,9 +9,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from kubelet.network import nft, partition
+from kubelet.network import cleanup, nft, partition
 from kubelet.network.main import ensure_host, host_addresses
-from kubelet.network.netlink import entered
+from kubelet.network.netlink import RouteNetlink, entered
 from kubelet.network.proxy import Table
 from kubelet.network.rules import Scope, build, table_name
 from kubelet.network.services import service_ports
@@ -257,7 +257,14 @@ def test_cleanup_removes_this_profile_and_no_other(cluster: Cluster) -> None:
     cluster.apply([service("web", VIP)], [])
     partition.partition("nettest", "n1", "10.201.1.0/24")
     nft.run("add table ip minikube-py-nettest-2/host\nadd table ip other\n")
-    partition.cleanup("nettest")
+    cleanup.remove_node("nettest", "n1")
+    cleanup.remove_node("nettest", "n1")
+    assert "minikube-py-nettest/n1" not in nft.tables()
+    assert partition.partitioned("nettest") == ["n1"]
+    with RouteNetlink() as route:
+        assert len([link for link in route.links() if link.alias]) == 1, "the pod of n2"
+        cleanup.remove_all("nettest")
+        assert not [link for link in route.links() if link.alias]
     assert sorted(nft.tables()) == ["minikube-py-nettest-2/host", "other"]
 
 
