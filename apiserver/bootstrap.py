@@ -1,13 +1,20 @@
-"""What a cluster holds before anybody asks: system namespaces and the rest of the furniture.
+"""What a cluster holds before anybody asks: system namespaces, the `kubernetes` Service, roles, and the rest of the furniture.
 
 Who calls it: `main.run`, before the first connection is accepted. Invariant: idempotent; what exists already is left as the
-user made it; several servers may do it at once.
-Upstream: pkg/controlplane/controller (systemnamespaces, kubernetesservice), post-start hooks of pkg/registry/*/rest.
+user made it, except the endpoints of the `kubernetes` Service, which always name where this server is reached; several
+servers may do it at once.
+Upstream: pkg/controlplane/controller (systemnamespaces, kubernetesservice, clusterauthenticationtrust), pkg/apis/flowcontrol/
+bootstrap, and the post-start hooks of pkg/registry/*/rest.
 """
 
 import contextlib
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
 
+from apiserver.auth import policy
 from apiserver.auth.user import SERVER
+from apiserver.options import Options
 from apiserver.registry import Call
 from apiserver.resources import table
 from apiserver.server import Server
@@ -15,20 +22,98 @@ from minikube_py.api import errors
 from minikube_py.api.types import Obj
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_FLOW = "flowcontrol.apiserver.k8s.io/v1"
+_PRIORITIES = {
+    "system-node-critical": (2000001000, "Used for system critical pods that must not be moved from their current node."),
+    "system-cluster-critical": (2000000000, "Used for system critical pods that must run in the cluster."),
+}
 
 
 def ensure(server: Server) -> None:
-    """Create what is missing."""
+    """Create what is missing. Raises StoreUnavailable."""
+    for obj in objects(server.options):
+        _ensure(server, obj)
+    for obj in endpoints(server.options):
+        _ensure(server, obj, replace=True)
+
+
+def objects(options: Options) -> Iterator[Obj]:
+    """All but the endpoints, in an order in which each may refer to what comes before."""
     for name in _NAMESPACES:
-        _ensure(server, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        yield _object("v1", "Namespace", name)
+    yield from policy.objects()
+    for name, (value, text) in _PRIORITIES.items():
+        yield _object("scheduling.k8s.io/v1", "PriorityClass", name, value=value, description=text)
+    cidr = options.service_cluster_ip_range
+    yield _object("networking.k8s.io/v1", "ServiceCIDR", "kubernetes", spec={"cidrs": [cidr]})
+    yield _service(cidr)
+    yield from _flow_control()
+    yield _trust(options)
 
 
-def _ensure(server: Server, obj: Obj) -> None:
+def _object(api_version: str, kind: str, name: str, namespace: str = "", **fields: object) -> Obj:
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def _service(cidr: str) -> Obj:
+    """The API as a Service: pods find it at the first address of the range."""
+    first = str(ipaddress.ip_network(cidr)[1])
+    service = _object("v1", "Service", "kubernetes", "default")
+    service["metadata"]["labels"] = {"component": "apiserver", "provider": "kubernetes"}
+    port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}
+    service["spec"] = {"type": "ClusterIP", "clusterIP": first, "clusterIPs": [first], "ports": [port]}
+    return service
+
+
+def endpoints(options: Options) -> Iterator[Obj]:
+    """Where the `kubernetes` Service leads: this server, as Endpoints and as an EndpointSlice."""
+    address, number = options.advertised
+    port = {"name": "https", "port": number, "protocol": "TCP"}
+    yield _object("v1", "Endpoints", "kubernetes", "default", subsets=[{"addresses": [{"ip": address}], "ports": [port]}])
+    family = f"IPv{ipaddress.ip_address(address).version}"
+    ready = [{"addresses": [address], "conditions": {"ready": True}}]
+    fields = {"addressType": family, "endpoints": ready, "ports": [port]}
+    slice_ = _object("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", **fields)
+    slice_["metadata"]["labels"] = {"kubernetes.io/service-name": "kubernetes"}
+    yield slice_
+
+
+def _flow_control() -> Iterator[Obj]:
+    """The two mandatory levels and their schemas. They are stored for those who look; requests are not queued by them."""
+    exempt: Obj = {"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}
+    limited: Obj = {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}
+    yield _object(_FLOW, "PriorityLevelConfiguration", "exempt", spec=exempt)
+    yield _object(_FLOW, "PriorityLevelConfiguration", "catch-all", spec={"type": "Limited", "limited": limited})
+    everything = [
+        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}
+    ]
+    urls = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
+    for name, precedence, groups in (
+        ("exempt", 1, ["system:masters"]), ("catch-all", 10000, ["system:unauthenticated", "system:authenticated"]),
+    ):  # fmt: skip
+        subjects = [{"kind": "Group", "group": {"name": group}} for group in groups]
+        rule = {"subjects": subjects, "resourceRules": everything, "nonResourceRules": urls}
+        spec: Obj = {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": precedence, "rules": [rule]}
+        if name == "catch-all":
+            spec["distinguisherMethod"] = {"type": "ByUser"}
+        yield _object(_FLOW, "FlowSchema", name, spec=spec)
+
+
+def _trust(options: Options) -> Obj:
+    """Whom extension API servers may believe: our client CA."""
+    data = {"client-ca-file": Path(options.client_ca).read_text()} if options.client_ca else {}
+    return _object("v1", "ConfigMap", "extension-apiserver-authentication", "kube-system", data=data)
+
+
+def _ensure(server: Server, obj: Obj, *, replace: bool = False) -> None:
     group, _, version = obj["apiVersion"].rpartition("/")
     row = table.by_kind(group, version, obj["kind"])
     assert row is not None, f"{obj['apiVersion']} {obj['kind']} is not served"
     meta = obj["metadata"]
-    if server.store.get(row.key(meta.get("namespace", ""), meta["name"])) is not None:
-        return
-    with contextlib.suppress(errors.AlreadyExists):
-        server.registry.create(Call(row, meta.get("namespace", ""), meta["name"], SERVER), obj)
+    call = Call(row, meta.get("namespace", ""), meta["name"], SERVER)
+    if server.store.get(row.key(call.namespace, call.name)) is None:
+        with contextlib.suppress(errors.AlreadyExists):
+            server.registry.create(call, obj)
+    elif replace:
+        server.registry.update(call, lambda old: {**old, **{k: v for k, v in obj.items() if k != "metadata"}}, retry=True)

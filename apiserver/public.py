@@ -6,10 +6,11 @@ Upstream: staging/src/k8s.io/apiserver/pkg/server/{healthz,routes}, pkg/endpoint
 """
 
 import platform
+from collections.abc import Callable
 
 import orjson
 
-from apiserver import encode
+from apiserver import discovery, encode, negotiate
 from apiserver.pipeline import Admitted, Handler, Response
 from apiserver.request import Request
 from apiserver.resources import table
@@ -86,43 +87,40 @@ def paths(server: Server, request: Request, admitted: Admitted) -> Response:
 
 
 def api_versions(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/api: the core group's versions, or all its resources in one document."""
     address, port = server.options.advertised
-    servers = [{"clientCIDR": "0.0.0.0/0", "serverAddress": f"{address}:{port}"}]
-    versions: Obj = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
-    return encode.obj(request, versions)
+    return _root(request, True, lambda: discovery.versions(f"{address}:{port}"))
 
 
 def groups(server: Server, request: Request, admitted: Admitted) -> Response:
-    """/apis."""
-    found: dict[str, Obj] = {}
-    for row in table.ROWS:
-        if row.group:
-            entry = {"groupVersion": row.api_version, "version": row.version}
-            group = found.setdefault(row.group, {"name": row.group, "versions": [], "preferredVersion": entry})
-            if entry not in group["versions"]:
-                group["versions"].append(entry)
-    return encode.obj(request, {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(found.values())})
+    """/apis: every other group, or all their resources in one document."""
+    return _root(request, False, lambda: discovery.groups(table.ROWS))
+
+
+def _root(request: Request, core: bool, plain: Callable[[], Obj]) -> Response:
+    accepted = negotiate.negotiate(request.headers.get("accept"), negotiate.AGGREGATED, (negotiate.JSON,))
+    if accepted.kind:
+        document = discovery.aggregated(table.ROWS, core=core, api_version=accepted.api_version)
+    else:
+        document = plain()
+    return Response(200, orjson.dumps(document), accepted.content_type, {"Vary": "Accept"})
+
+
+def group(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/apis/GROUP."""
+    return _found(request, discovery.group(table.ROWS, request.path.strip("/").split("/")[1]))
 
 
 def resources(server: Server, request: Request, admitted: Admitted) -> Response:
     """/api/v1, /apis/GROUP/VERSION."""
-    wanted = "/".join(request.path.strip("/").split("/")[1:])
-    entries: list[Obj] = []
-    for row in table.ROWS:
-        if row.api_version != wanted:
-            continue
-        entries.append({
-            "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
-            "verbs": list(row.verbs), "shortNames": list(row.short_names), "categories": list(row.categories),
-        })  # fmt: skip
-        for sub in row.subresource_table:
-            entry = {"name": f"{row.plural}/{sub.name}", "singularName": "", "namespaced": row.namespaced, "kind": sub.kind,
-                     "verbs": list(sub.verbs)}  # fmt: skip
-            entries.append(entry)
-    if not entries:
+    name, _, version = "/".join(request.path.strip("/").split("/")[1:]).rpartition("/")
+    return _found(request, discovery.resources(table.ROWS, name, version))
+
+
+def _found(request: Request, document: Obj | None) -> Response:
+    if document is None:
         raise errors.NotFound("the server could not find the requested resource")
-    listed: Obj = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": wanted, "resources": entries}
-    return encode.obj(request, listed)
+    return encode.obj(request, document)
 
 
 ROUTES: dict[str, Handler] = {
@@ -130,5 +128,6 @@ ROUTES: dict[str, Handler] = {
     "/readyz": health, "/readyz/<check>": health,
     "/version": version, "/metrics": metrics,
     "/openid/v1/jwks": token_keys, "/.well-known/openid-configuration": token_issuer,
-    "/api": api_versions, "/apis": groups, "/api/<version>": resources, "/apis/<group>/<version>": resources,
+    "/api": api_versions, "/apis": groups, "/apis/<group>": group, "/api/<version>": resources,
+    "/apis/<group>/<version>": resources,
 }  # fmt: skip

@@ -9,6 +9,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{create,get,update
 from collections.abc import Callable
 
 from apiserver import decode, deletion, encode, listing, patching, strategies
+from apiserver.auth import reviews
 from apiserver.decode import Kind
 from apiserver.pipeline import Admitted, Response
 from apiserver.registry import Call
@@ -96,6 +97,8 @@ def _list(server: Server, request: Request, admitted: Admitted, row: Row) -> Res
 def _create(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
     call = call_of(request, admitted, row)
     obj = body_of(request, row, call)
+    if reviews.is_review(row.kind):
+        return encode.obj(request, reviews.review(row.kind, server, admitted.user, call.namespace, obj), 201)
     return _with_warnings(call, encode.one(request, row, server.registry.create(call, obj), 201))
 
 

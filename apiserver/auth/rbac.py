@@ -112,13 +112,14 @@ def snapshot(cluster_roles: list[Obj], cluster_bindings: list[Obj], roles: list[
     return granted
 
 
-def _aggregated(role: Obj, cluster_roles: list[Obj]) -> tuple[Obj, ...]:
-    rules = list(role.get("rules") or ())
+def _aggregated(role: Obj, cluster_roles: list[Obj], seen: frozenset[str] = frozenset()) -> tuple[Obj, ...]:
+    """A role's rules with those of the roles it is made of, which may be made of others in turn."""
+    rules, seen = list(role.get("rules") or ()), seen | {role["metadata"]["name"]}
     for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
         chosen = selectors.from_label_selector(selector)
         for other in cluster_roles:
-            if other is not role and chosen.matches(other["metadata"].get("labels") or {}):
-                rules += [rule for rule in other.get("rules") or () if rule not in rules]
+            if other["metadata"]["name"] not in seen and chosen.matches(other["metadata"].get("labels") or {}):
+                rules += [rule for rule in _aggregated(other, cluster_roles, seen) if rule not in rules]
     return tuple(rules)
 
 
