@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import cache
 
 from apiserver.resources.row import Row
+from apiserver.strategies import defaults
 from apiserver.strategies.base import GENERIC, Strategy
+from apiserver.strategies.table import TABLE
 
 __all__ = ["GENERIC", "Strategy", "for_row"]
 
@@ -17,9 +19,8 @@ __all__ = ["GENERIC", "Strategy", "for_row"]
 @cache
 def for_row(row: Row) -> Strategy:
     """The strategy of this row's kind."""
-    return replace(_table().get(row.plural_key, GENERIC), has_status="status" in row.subresources)
-
-
-@cache
-def _table() -> dict[str, Strategy]:
-    return {}
+    return replace(
+        TABLE.get(row.plural_key, GENERIC),
+        defaults=defaults.for_key(row.plural_key),
+        has_status="status" in row.subresources,
+    )

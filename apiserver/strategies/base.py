@@ -11,7 +11,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest (create.go, update.go, 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from apiserver.strategies import metadata
 from minikube_py.api.clock import Clock, parse_rfc3339, rfc3339
@@ -51,6 +51,22 @@ class Writer(Protocol):
         """The ordinary delete, DeleteOptions included (preconditions, grace)."""
 
 
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _no_causes(*_: Any) -> list[Cause]:
+    return []
+
+
+def _no_fields(_: Obj) -> dict[str, str]:
+    return {}
+
+
+def _spec_changed(new: Obj, old: Obj) -> bool:
+    return bool(new.get("spec") != old.get("spec"))
+
+
 @dataclass(frozen=True)
 class Context:
     """One request as the hooks see it. `lookup` and `lister` take the qualified plural and read the store.
@@ -77,23 +93,17 @@ class Context:
         return rfc3339(self.clock.now())
 
 
+class View(NamedTuple):
+    """A subresource through which the parent is updated (`pods/resize`): what it may change, and what is wrong with it.
+
+    `prepare(new, old, ctx)` takes from `new` only what the view is for; `validate(new, old)` judges the result.
+    """
+
+    prepare: Callable[[Obj, Obj, Context], None]
+    validate: Callable[[Obj, Obj], list[Cause]] = _no_causes
+
+
 Deletion = Literal["now", "marked", "pending"]
-
-
-def _nothing(*_: Any) -> None:
-    return None
-
-
-def _no_causes(*_: Any) -> list[Cause]:
-    return []
-
-
-def _no_fields(_: Obj) -> dict[str, str]:
-    return {}
-
-
-def _spec_changed(new: Obj, old: Obj) -> bool:
-    return bool(new.get("spec") != old.get("spec"))
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ class Strategy:
     """The hooks of one kind. Fields are what the kind's row fills in; methods are what the registry calls.
 
     `name_rule`: value → sentence that says what is wrong with it, or "". `generation`: the kind counts its generations.
-    `initial_status`: what status holds right after creation. `keep_status`: status may be given at creation (Node).
+    `checks` run at creation and update, `create_checks` at creation alone. `initial_status`: what status holds right after
+    creation. `keep_status`: status may be given at creation (Node). `views`: subresources that update the object itself.
     """
 
     name_rule: Callable[[str], str] = metadata.subdomain
@@ -110,6 +121,7 @@ class Strategy:
     on_update: Callable[[Obj, Obj, Context], None] = _nothing
     on_status_update: Callable[[Obj, Obj], None] = _nothing
     checks: Callable[[Obj], list[Cause]] = _no_causes
+    create_checks: Callable[[Obj], list[Cause]] = _no_causes
     update_checks: Callable[[Obj, Obj], list[Cause]] = _no_causes
     status_checks: Callable[[Obj, Obj], list[Cause]] = _no_causes
     selectable: Callable[[Obj], dict[str, str]] = _no_fields
@@ -128,6 +140,7 @@ class Strategy:
     create_on_update: bool = False
     returns_deleted: bool = False
     warnings: Callable[[Obj], list[str]] = field(default=lambda _: [])
+    views: Mapping[str, View] = field(default_factory=dict)
 
     def default(self, obj: Obj) -> None:
         """Fill in what the client left out. Idempotent; runs on every decoded object, and again after mutating admission."""
@@ -164,6 +177,22 @@ class Strategy:
         _take(new["metadata"], old["metadata"], "ownerReferences")
         self.on_status_update(new, old)
 
+    def prepare_view(self, subresource: str, new: Obj, old: Obj, ctx: Context) -> None:
+        """A write to a subresource that updates its parent: `status`, or one of `views`."""
+        if subresource == "status" or subresource not in self.views:
+            self.prepare_status_update(new, old)
+            return
+        metadata.carry_over(new, old)
+        self.views[subresource].prepare(new, old, ctx)
+        self.count_generation(new, old)
+
+    def validate_view(self, subresource: str, new: Obj, old: Obj) -> list[Cause]:
+        """What is wrong with such a write."""
+        if subresource == "status" or subresource not in self.views:
+            return self.validate_status_update(new, old)
+        causes = metadata.validate_update(new["metadata"], old["metadata"])
+        return [*causes, *self.views[subresource].validate(new, old)]
+
     def count_generation(self, new: Obj, old: Obj) -> None:
         """generation + 1 when what the kind counts has changed; otherwise as before."""
         generation = old["metadata"].get("generation")
@@ -176,7 +205,7 @@ class Strategy:
 
     def validate(self, obj: Obj) -> list[Cause]:
         """What is wrong with an object about to be created, beyond what the schema says."""
-        return [*metadata.validate(obj["metadata"], self.name_rule), *self.checks(obj)]
+        return [*metadata.validate(obj["metadata"], self.name_rule), *self.checks(obj), *self.create_checks(obj)]
 
     def validate_update(self, new: Obj, old: Obj) -> list[Cause]:
         """What is wrong with `new` as a successor of `old` (main endpoint)."""

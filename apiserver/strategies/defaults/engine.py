@@ -1,0 +1,73 @@
+"""The interpreter of the defaulting tables: paths with [] for lists, and the value or function that fills them.
+
+Who calls it: the tables beside it, which `apiserver/strategies` puts into each kind's strategy.
+Invariant: only what is absent is filled in (absent: no key, null, or the empty string, as upstream's zero values), so
+running a table twice changes nothing. A table never creates the parents of what it fills: a rule for the parent stands
+before it.
+Upstream: pkg/apis/*/v1/defaults.go and zz_generated.defaults.go.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from minikube_py.api.types import Obj
+
+Rules = tuple[tuple[str, Any], ...]
+"""(path, value): `value` is constant, or a function of the object that holds the field, returning None for "leave it".
+A path that ends in a dot ("spec.containers[].") names the object itself, and the function changes it."""
+
+
+class NonZero(NamedTuple):
+    """A default that also replaces 0, for upstream's plain (non-pointer) integers."""
+
+    value: Any
+
+
+class _Node:
+    """One level of the compiled tree: what to set here, and where to go down."""
+
+    __slots__ = ("below", "here")
+
+    def __init__(self) -> None:
+        self.here: list[tuple[str, Any]] = []
+        self.below: dict[str, _Node] = {}
+
+    def run(self, obj: Obj) -> None:
+        for name, value in self.here:
+            if not name:
+                value(obj)
+                continue
+            present = obj.get(name)
+            zero = isinstance(value, NonZero)
+            if not (present is None or present == "" or (zero and present == 0)):
+                continue
+            filled = value.value if zero else value(obj) if callable(value) else value
+            if filled is not None:
+                obj[name] = copy.deepcopy(filled) if isinstance(filled, dict | list) else filled
+        for name, node in self.below.items():
+            child = obj.get(name.removesuffix("[]"))
+            if name.endswith("[]"):
+                for item in child if isinstance(child, list) else ():
+                    if isinstance(item, dict):
+                        node.run(item)
+            elif isinstance(child, dict):
+                node.run(child)
+
+
+def compiled(*tables: Iterable[tuple[str, Any]]) -> Callable[[Obj], None]:
+    """Turn tables into one function that defaults an object in place. Parents are filled before children."""
+    root = _Node()
+    for table in tables:
+        for path, value in table:
+            node = root
+            *parents, leaf = path.split(".")
+            for part in parents:
+                node = node.below.setdefault(part, _Node())
+            node.here.append((leaf, value))
+    return root.run
+
+
+def under(prefix: str, rules: Rules) -> Rules:
+    """The same rules, for an object that lies at `prefix` of another."""
+    return tuple((f"{prefix}.{path}", value) for path, value in rules)

@@ -1,0 +1,163 @@
+"""What extends the API: webhook configurations, CustomResourceDefinitions, APIServices.
+
+Who calls it: the strategy table. Invariant: pure; CEL expressions are compiled elsewhere.
+Upstream: pkg/apis/admissionregistration/validation, apiextensions-apiserver/pkg/apis/apiextensions/validation,
+kube-aggregator/pkg/apis/apiregistration/validation.
+"""
+
+from apiserver.strategies import names
+from apiserver.strategies.checks import (
+    forbidden,
+    immutable,
+    invalid,
+    one_of,
+    required,
+    required_syntax,
+    syntax,
+    unique,
+    unsupported,
+)
+from apiserver.strategies.validation.selectors import label_selector
+from minikube_py.api.errors import Cause
+from minikube_py.api.types import Obj
+
+_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+
+
+def _rule(rule: Obj, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for name in ("operations", "apiGroups", "apiVersions", "resources"):
+        values = rule.get(name) or []
+        if not values:
+            causes.append(required(f"{path}.{name}"))
+        if "*" in values and len(values) > 1 and name != "resources":
+            causes.append(
+                invalid(f"{path}.{name}", values, "if '*' is present, must not specify other " + _PLURAL[name])
+            )
+    for index, operation in enumerate(rule.get("operations") or ()):
+        if operation not in _OPERATIONS:
+            causes.append(unsupported(f"{path}.operations[{index}]", operation, _OPERATIONS))
+    return causes + one_of(f"{path}.scope", rule.get("scope"), ("*", "Cluster", "Namespaced"))
+
+
+_PLURAL = {"operations": "operations", "apiGroups": "API groups", "apiVersions": "API versions"}
+
+
+def _client(config: Obj, path: str) -> list[Cause]:
+    url, service = config.get("url"), config.get("service")
+    if (url is None) == (service is None):
+        return [required(path, "exactly one of url or service is required")]
+    if service is None:
+        assert url is not None
+        return (
+            []
+            if url.startswith("https://")
+            else [invalid(f"{path}.url", url, "'https' is the only allowed URL scheme")]
+        )
+    causes = [required(f"{path}.service.{name}") for name in ("name", "namespace") if not service.get(name)]
+    return causes + syntax(f"{path}.service.port", service.get("port") or 443, names.port_number)
+
+
+def webhooks(obj: Obj) -> list[Cause]:
+    """A Validating- or MutatingWebhookConfiguration."""
+    hooks = obj.get("webhooks") or []
+    causes = unique("webhooks", hooks, "name", leaf="name")
+    for index, hook in enumerate(hooks):
+        at, name = f"webhooks[{index}]", hook.get("name") or ""
+        if not name:
+            causes.append(required(f"{at}.name"))
+        elif names.subdomain(name) or name.count(".") < 2:
+            why = "should be a domain with at least three segments separated by dots"
+            causes.append(invalid(f"{at}.name", name, why))
+        if not hook.get("admissionReviewVersions"):
+            causes.append(required(f"{at}.admissionReviewVersions", "must specify one of v1, v1beta1"))
+        elif not {"v1", "v1beta1"} & set(hook["admissionReviewVersions"]):
+            why = "must include at least one of v1, v1beta1"
+            causes.append(invalid(f"{at}.admissionReviewVersions", hook["admissionReviewVersions"], why))
+        causes += one_of(f"{at}.sideEffects", hook.get("sideEffects"), ("None", "NoneOnDryRun"))
+        causes += one_of(f"{at}.failurePolicy", hook.get("failurePolicy"), ("Fail", "Ignore"))
+        causes += one_of(f"{at}.matchPolicy", hook.get("matchPolicy"), ("Equivalent", "Exact"))
+        seconds = hook.get("timeoutSeconds")
+        if seconds is not None and not 1 <= seconds <= 30:
+            why = "the timeout value must be between 1 and 30 seconds"
+            causes.append(invalid(f"{at}.timeoutSeconds", seconds, why))
+        if hook.get("reinvocationPolicy") is not None:
+            causes += one_of(f"{at}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never"))
+        for number, rule in enumerate(hook.get("rules") or ()):
+            causes += _rule(rule, f"{at}.rules[{number}]")
+        causes += _client(hook.get("clientConfig") or {}, f"{at}.clientConfig")
+        for selector in ("namespaceSelector", "objectSelector"):
+            causes += label_selector(f"{at}.{selector}", hook.get(selector))
+    return causes
+
+
+def custom_resource_definition(obj: Obj) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    names_, group = spec.get("names") or {}, spec.get("group") or ""
+    causes = required_syntax("spec.group", group, names.subdomain)
+    if group and "." not in group:
+        causes.append(invalid("spec.group", group, "should be a domain with at least one dot"))
+    expected = f"{names_.get('plural')}.{group}"
+    if obj["metadata"].get("name") != expected:
+        why = 'must be spec.names.plural+"."+spec.group'
+        causes.append(invalid("metadata.name", obj["metadata"].get("name"), why))
+    for name in ("plural", "singular"):
+        causes += required_syntax(f"spec.names.{name}", names_.get(name), names.label_1035)
+    for name in ("kind", "listKind"):
+        causes += required_syntax(f"spec.names.{name}", (names_.get(name) or "").lower(), names.label_1035)
+    if names_.get("kind") and names_.get("kind") == names_.get("listKind"):
+        causes.append(invalid("spec.names.listKind", names_["listKind"], "kind and listKind may not be the same"))
+    causes += one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
+    versions = spec.get("versions") or []
+    causes += unique("spec.versions", versions, "name", leaf="name")
+    for index, version in enumerate(versions):
+        causes += required_syntax(f"spec.versions[{index}].name", version.get("name"), names.label_1035)
+        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+            causes.append(required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required"))
+    if sum(bool(version.get("storage")) for version in versions) != 1:
+        why = "must have exactly one version marked as storage version"
+        causes.append(invalid("spec.versions", [v.get("name") for v in versions], why))
+    conversion = spec.get("conversion") or {}
+    causes += one_of("spec.conversion.strategy", conversion.get("strategy"), ("None", "Webhook"))
+    return causes
+
+
+def custom_resource_definition_update(new: Obj, old: Obj) -> list[Cause]:
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    causes = immutable("spec.group", spec.get("group"), before.get("group"))
+    causes += immutable("spec.scope", spec.get("scope"), before.get("scope"))
+    for name in ("kind", "plural"):
+        causes += immutable(
+            f"spec.names.{name}", (spec.get("names") or {}).get(name), (before.get("names") or {}).get(name)
+        )
+    present = {version.get("name") for version in spec.get("versions") or ()}
+    for index, name in enumerate((old.get("status") or {}).get("storedVersions") or ()):
+        if name not in present:
+            why = "must appear in spec.versions"
+            causes.append(invalid(f"status.storedVersions[{index}]", name, why))
+    return causes
+
+
+def apiservice(obj: Obj) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    group, version = spec.get("group") or "", spec.get("version") or ""
+    causes: list[Cause] = []
+    if obj["metadata"].get("name") != f"{version}.{group}":
+        why = f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
+        causes.append(invalid("metadata.name", obj["metadata"].get("name"), why))
+    causes += required_syntax("spec.version", version, names.label_1035)
+    if (spec.get("groupPriorityMinimum") or 0) <= 0 or spec["groupPriorityMinimum"] > 20000:
+        why = "must be positive and less than 20000"
+        causes.append(invalid("spec.groupPriorityMinimum", spec.get("groupPriorityMinimum") or 0, why))
+    if not 0 < (spec.get("versionPriority") or 0) <= 1000:
+        why = "must be positive and less than 1000"
+        causes.append(invalid("spec.versionPriority", spec.get("versionPriority") or 0, why))
+    service = spec.get("service")
+    if service is None:
+        if spec.get("caBundle"):
+            causes.append(invalid("spec.caBundle", "…", "local APIServices may not have a caBundle"))
+        return causes
+    causes += [required(f"spec.service.{name}") for name in ("name", "namespace") if not service.get(name)]
+    if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
+        causes.append(forbidden("spec.insecureSkipTLSVerify", "may not be true if caBundle is present"))
+    return causes
