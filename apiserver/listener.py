@@ -13,15 +13,16 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from apiserver.options import OptionError, Options
-from apiserver.shell import CERTIFICATE
+from apiserver.pipeline import Response
+from apiserver.shell import CERTIFICATE, Scope, Shell
 
 log = logging.getLogger(__name__)
 _BACKLOG = 1024
@@ -30,13 +31,40 @@ _DRAIN_SECONDS = 1.5
 
 
 class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1, and the peer's certificate in the state that every request of the connection is given."""
+    """HTTP/1.1, the peer's certificate in the state that every request is given, and a short way for plain reads.
+
+    A read that the store answers from memory needs no coroutine: it is answered from within the parser's callback, head
+    and body in one write. Against the ordinary way this doubles the reads per second.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.app_state = {CERTIFICATE: tls.getpeercert(binary_form=True) or b""}
         super().connection_made(transport)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        shell = cast(Shell, self.config.app)
+        response = None if cycle.flow.write_paused else shell.answer_now(cast(Scope, cycle.scope))
+        if response is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(_whole(response, cycle.keep_alive))
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+
+def _whole(response: Response, keep_alive: bool) -> bytes:
+    lines = [
+        STATUS_LINE[response.code], b"content-type: ", response.content_type.encode(),
+        b"\r\ncontent-length: %d\r\n" % len(response.body),
+    ]  # fmt: skip
+    lines += [f"{name.lower()}: {value}\r\n".encode() for name, value in response.headers.items()]
+    lines.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+    lines.append(response.body)
+    return b"".join(lines)
 
 
 def open_sockets(options: Options) -> list[socket.socket]:
@@ -90,7 +118,7 @@ async def _serve(sockets: list[socket.socket], tls: ssl.SSLContext | None, start
     application, stopping = await start()
     config = uvicorn.Config(
         application, interface="asgi3", http=_Protocol, ws="websockets-sansio", lifespan="off", log_config=None,
-        access_log=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS, server_header=False, date_header=False,
+        access_log=False, proxy_headers=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS, server_header=False, date_header=False,
         ws_max_size=16 * 1024 * 1024, ws_ping_interval=None, ws_per_message_deflate=False,
     )  # fmt: skip
     config.load()
