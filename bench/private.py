@@ -1,0 +1,70 @@
+"""A control plane of the benchmark's own: API server and scheduler as processes, in a temporary directory, no nodes.
+
+Who uses it: scale.py, which fills it with bare nodes that no kubelet stands behind. Invariant: loopback only, gone afterwards.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.target import Target, until
+from minikube_py.api import errors
+from minikube_py.client import kubeconfig as reading
+from minikube_py.client.rest import Client
+from minikube_py.cluster import kubeconfig, pki
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return client.request("GET", "/readyz")[0] == 200
+    except errors.APIError:
+        return False
+
+
+@contextlib.contextmanager
+def control_plane() -> Iterator[Target]:
+    """Yields the target, ready. Raises RuntimeError with the end of its log when it does not come up."""
+    with tempfile.TemporaryDirectory(prefix="minikube-py-bench-") as scratch:
+        directory, port = Path(scratch), _free_port()
+        keys, admin = directory / "pki", directory / "admin.conf"
+        pki.ensure(keys, api_addresses=["10.96.0.1"])
+        kubeconfig.write(admin, kubeconfig.build("bench", f"https://127.0.0.1:{port}", keys, "admin"))
+        processes = [_start(directory, "apiserver", [
+            "--data-dir", str(directory / "store"), "--bind", "127.0.0.1", "--port", str(port),
+            "--tls-cert", f"{keys}/apiserver.crt", "--tls-key", f"{keys}/apiserver.key", "--client-ca", f"{keys}/ca.crt",
+            "--service-account-key", f"{keys}/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
+        ])]  # fmt: skip
+        try:
+            client = Client(reading.load(str(admin)))
+            if until(lambda: _answers(client), 30) is None:
+                raise RuntimeError((directory / "apiserver.log").read_text()[-500:])
+            flags = ["--kubeconfig", str(admin), "--no-leader-elect", "--controllers", "serviceaccount"]
+            processes.append(_start(directory, "controllers", flags))
+            yield Target("minikube-py", str(admin))
+        finally:
+            for process in reversed(processes):
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+                process.kill()
+                process.wait()
+
+
+def _start(directory: Path, component: str, flags: list[str]) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    with (directory / f"{component}.log").open("wb") as log:
+        command = [sys.executable, "-m", f"{component}.main", *flags]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=directory)
