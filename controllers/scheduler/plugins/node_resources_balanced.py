@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from controllers.scheduler.framework import MAX_SCORE, Cycle, Plugin
 
+_HALF = MAX_SCORE / 2
+
 
 class NodeResourcesBalancedAllocation(Plugin):
     name = "NodeResourcesBalancedAllocation"
@@ -24,5 +26,7 @@ class NodeResourcesBalancedAllocation(Plugin):
                 scores.append(MAX_SCORE)
                 continue
             a, b = (used_cpu[row] + cpu) / has_cpu[row], (used_memory[row] + memory) / has_memory[row]
-            scores.append(int((1 - abs(min(a, 1.0) - min(b, 1.0)) / 2) * MAX_SCORE))
+            if a > 1 or b > 1:  # only where it asks for just one of the two and the other is overcommitted already
+                a, b = min(a, 1.0), min(b, 1.0)
+            scores.append(int((2 - (a - b if a > b else b - a)) * _HALF))
         return scores

@@ -64,5 +64,5 @@ class NodeResourcesFit(Plugin):
             ("cpu", snapshot.nonzero_cpu, pod.nonzero_cpu), ("memory", snapshot.nonzero_memory, pod.nonzero_memory),
         ):  # fmt: skip
             has = snapshot.column(snapshot.allocatable, resource)
-            halves.append([max(0, (has[r] - used[r] - more) * MAX_SCORE // has[r]) if has[r] else 0 for r in rows])
+            halves.append([(free * MAX_SCORE // has[r]) if (free := has[r] - used[r] - more) > 0 else 0 for r in rows])
         return [(cpu + memory) // 2 for cpu, memory in zip(*halves, strict=True)]
