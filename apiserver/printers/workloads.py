@@ -11,6 +11,7 @@ from apiserver.printers.columns import (
     NAME,
     NONE,
     UNKNOWN,
+    UNSET,
     Column,
     column,
     condition,
