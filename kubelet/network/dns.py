@@ -1,0 +1,249 @@
+"""Cluster DNS of one node: names of the cluster domain from the informers, everything else from the host's resolvers.
+
+Who calls it: the kubelet, on its node's address, port 53; the service proxy leads the cluster's DNS address here. So every node
+answers its own pods, and there is no server whose loss takes names away.
+Invariant: one thread, and nothing in it waits for anybody: a forwarded question is a socket in the same loop with a deadline.
+Replies about the cluster are never older than the informers; replies of others live as long as their own TTL says.
+When the host has no resolver, or none answers, questions outside the cluster fail at once, so that an offline cluster does not
+hang. Upstream: CoreDNS with the plugins kubernetes, forward, cache.
+"""
+
+import logging
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kubelet.network import dns_message as message
+from kubelet.network.dns_message import Question
+from kubelet.network.dns_records import NOERROR, Answer, Record, Records
+from kubelet.network.dns_upstream import Upstream
+from minikube_py.api.clock import REAL, Clock
+from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES
+from minikube_py.api.types import Obj
+from minikube_py.client.informer import SharedInformers
+
+log = logging.getLogger(__name__)
+
+_CACHE_SIZE, _TCP_IDLE, _TCP_MAX, _CNAME_MAX = 2000, 10.0, 200, 8
+Send = Callable[[bytes], None]
+
+
+class DNSServer:
+    """UDP and TCP on one address. `upstreams` are "address" or "address:port" of resolvers; None reads the host's own."""
+
+    def __init__(
+        self, informers: SharedInformers, address: str, *, port: int = 53, domain: str = "cluster.local",
+        upstreams: Sequence[str] | None = None, clock: Clock = REAL,
+    ) -> None:  # fmt: skip
+        self.address, self.port, self.domain = address, port, domain.strip(".").lower()
+        self.records = Records(informers, domain)
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        servers = host_resolvers(address) if upstreams is None else upstreams
+        self._upstream = Upstream(servers, self._selector, clock)
+        self._cache: dict[bytes, tuple[float, bytes]] = {}  # of others, by question: until when, reply without its id
+        self._own: dict[bytes, tuple[int, bytes]] = {}  # of the cluster: at which generation of the informers
+        self._generation = 0
+        for informer in (informers.of(SERVICES), informers.of(ENDPOINTSLICES)):
+            informer.add_handler(self._changed)
+        self._connections: dict[socket.socket, tuple[bytearray, float]] = {}
+        self._wake, self._woken = socket.socketpair()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen and serve (a daemon thread). Raises OSError when the address is not there or the port is taken."""
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        for server in (self._udp, self._tcp):
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(server is self._tcp))
+            server.bind((self.address, self.port))
+            self.port = server.getsockname()[1]
+            server.setblocking(False)
+        self._tcp.listen(128)
+        self._selector.register(self._udp, selectors.EVENT_READ, self._read_udp)
+        self._selector.register(self._tcp, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self._thread = threading.Thread(target=self._run, name="cluster-dns", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and close the sockets."""
+        self._wake.send(b"x")
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select(self._upstream.timeout() or (1.0 if self._connections else None)):
+                if key.data is None:
+                    return self._close()
+                try:
+                    key.data(key.fileobj)
+                except Exception:
+                    log.exception("cluster DNS: a message could not be handled")
+            self._upstream.expire()
+            self._close_idle()
+
+    def _close(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._wake.close()
+        self._selector.close()
+
+    def _changed(self, _old: Obj | None, _new: Obj | None) -> None:
+        self._generation += 1
+
+    # -- UDP and TCP --------------------------------------------------------------------------------------------------
+
+    def _read_udp(self, server: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                data, peer = server.recvfrom(4096)
+            except BlockingIOError:
+                return
+            except OSError as error:  # an earlier reply met a closed port
+                log.debug("cluster DNS: %s", error)
+                return
+
+            def send(reply: bytes, peer: tuple[str, int] = peer) -> None:
+                try:
+                    server.sendto(reply, peer)
+                except OSError as error:
+                    log.debug("cluster DNS: a reply to %s was lost: %s", peer[0], error)
+
+            self._handle(data, send, tcp=False)
+
+    def _accept(self, server: socket.socket) -> None:
+        try:
+            connection, _ = server.accept()
+        except OSError as error:
+            log.debug("cluster DNS: %s", error)
+            return
+        if len(self._connections) >= _TCP_MAX:
+            connection.close()
+            return
+        connection.settimeout(1.0)  # for sending; reading only follows the selector
+        self._connections[connection] = (bytearray(), self._clock.monotonic() + _TCP_IDLE)
+        self._selector.register(connection, selectors.EVENT_READ, self._read_tcp)
+
+    def _read_tcp(self, connection: socket.socket) -> None:
+        buffer, _ = self._connections[connection]
+        try:
+            data = connection.recv(4096)
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(connection)
+            return
+        buffer += data
+        self._connections[connection] = (buffer, self._clock.monotonic() + _TCP_IDLE)
+        while len(buffer) >= 2 and len(buffer) >= 2 + (size := struct.unpack_from(">H", buffer)[0]):
+            asked = bytes(buffer[2 : 2 + size])
+            del buffer[: 2 + size]
+            self._handle(asked, lambda reply: self._send_tcp(connection, reply), tcp=True)
+
+    def _send_tcp(self, connection: socket.socket, reply: bytes) -> None:
+        try:
+            connection.sendall(struct.pack(">H", len(reply)) + reply)
+        except OSError:
+            self._drop(connection)
+
+    def _drop(self, connection: socket.socket) -> None:
+        if self._connections.pop(connection, None) is not None:
+            self._selector.unregister(connection)
+            connection.close()
+
+    def _close_idle(self) -> None:
+        now = self._clock.monotonic()
+        for connection, (_, deadline) in list(self._connections.items()):
+            if deadline < now:
+                self._drop(connection)
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def _handle(self, data: bytes, send: Send, *, tcp: bool) -> None:
+        generation = self._generation
+        own, cached = self._own.get(data[2:]), self._cache.get(data[2:])
+        if own is not None and own[0] == generation and not tcp:
+            send(data[:2] + own[1])
+            return
+        if cached is not None and cached[0] > self._clock.monotonic():
+            send(data[:2] + cached[1])
+            return
+        question = message.parse(data)
+        if question is None:
+            return
+        room = 65535 if tcp else question.room
+        address = message.reverse_address(question.name)
+        if self.records.owns(question.name):
+            answer = self.records.answer(question.name, question.kind)
+            # Several are shuffled for every question, and where a CNAME leads others may change.
+            if not tcp and (not answer.records or (len(answer.records) == 1 and answer.records[0].type != "CNAME")):
+                send = self._remembering(send, data[2:], generation)
+            self._answer_own(question, answer, send, room)
+        elif address and (name := self.records.reverse(address)):
+            found = (Record(question.name, "PTR", name),) if question.kind in ("PTR", "ANY") else ()
+            send(message.fit(message.reply(question, Answer(NOERROR, found), self.domain), room))
+        else:
+            self._forward(question, data, send, tcp=tcp)
+
+    def _remembering(self, send: Send, question: bytes, generation: int) -> Send:
+        def both(reply: bytes) -> None:
+            if len(self._own) >= _CACHE_SIZE:
+                self._own.clear()
+            self._own[question] = (generation, reply[2:])
+            send(reply)
+
+        return both
+
+    def _answer_own(self, question: Question, answer: Answer, send: Send, room: int) -> None:
+        """Follow the CNAME of an ExternalName Service: inside the cluster here, else through the host's resolvers."""
+        records = list(answer.records)
+        for _ in range(_CNAME_MAX):
+            target = records[-1].value.lower() if records and records[-1].type == "CNAME" else ""
+            if not target or question.kind == "CNAME":
+                break
+            if not self.records.owns(target):
+                self._answer_foreign(question, records, target, send, room)
+                return
+            records += self.records.answer(target, question.kind).records or [Record("", "", "")]
+        found = Answer(answer.rcode, tuple(r for r in records if r.type), answer.additional)
+        send(message.fit(message.reply(question, found, self.domain), room))
+
+    def _answer_foreign(self, question: Question, records: list[Record], target: str, send: Send, room: int) -> None:
+        made = message.reply(question, Answer(NOERROR, tuple(records)), self.domain)
+
+        def complete(reply: bytes | None) -> None:
+            for record in message.records_of(reply or b""):
+                made.add_answer(record)
+            send(message.fit(made, room))
+
+        self._upstream.ask(bytes(message.query(target, question.kind).pack()), complete, tcp=False)
+
+    def _forward(self, question: Question, data: bytes, send: Send, *, tcp: bool) -> None:
+        def complete(reply: bytes | None) -> None:
+            if reply is None:
+                send(message.failure(question, message.SERVFAIL))
+                return
+            seconds = 0 if tcp else message.lifetime(reply)
+            if seconds:
+                if len(self._cache) >= _CACHE_SIZE:
+                    self._cache.clear()
+                self._cache[data[2:]] = (self._clock.monotonic() + min(seconds, 300), reply[2:])
+            send(data[:2] + reply[2:])
+
+        self._upstream.ask(data, complete, tcp=tcp)
+
+
+def host_resolvers(own: str) -> list[str]:
+    """The host's name servers (IPv4), without ourselves."""
+    try:
+        lines = Path("/etc/resolv.conf").read_text().splitlines()
+    except OSError:
+        return []
+    servers = [words[1] for line in lines if (words := line.split())[:1] == ["nameserver"] and len(words) > 1]
+    return [server for server in servers if ":" not in server and server != own]
