@@ -6,6 +6,7 @@ Stop of the data path: 4, for patches.
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from apiserver import decode
@@ -20,31 +21,35 @@ from minikube_py.api.types import Obj
 
 
 def maker(request: Request, row: Row, call: Call) -> Make:
-    """The function from stored object to patched one, both in stored form. Warnings of its last run are the call's.
+    """The function from stored object to patched one, both in stored form.
 
     Raises UnsupportedMediaType for an unknown kind of patch, BadRequest for a body that is none.
     """
+    patcher = patcher_of(request, Kind(row.group, row.version, row.kind), call)
+    return lambda old: convert.to_stored(row, patcher(convert.to_served(row, old)))
+
+
+def patcher_of(request: Request, expected: Kind, call: Call) -> Callable[[Obj], Obj]:
+    """The function from an object of the expected kind to the patched one. Warnings of its last run are the call's."""
     kind = decode.patch_kind(request.headers.get("content-type"))
     validation = decode.field_validation(request.query.get("fieldValidation", ""))
     parsed, repeated = decode.parse_patch(request.body, kind)
     if kind == "apply":
-        return _applier(request, row, call, parsed, repeated)
+        return _applier(request, expected, call, parsed, repeated)
     if kind != "json" and not isinstance(parsed, dict):
         raise BadRequest("error decoding patch: a merge patch is a JSON object")
-    expected = Kind(row.group, row.version, row.kind)
-    node = schema.load().for_gvk(row.group, row.version, row.kind)
+    node = schema.load().for_gvk(*expected)
 
-    def make(old: Obj) -> Obj:
-        live = convert.to_served(row, old)
+    def make(live: Obj) -> Obj:
         patched = _patched(kind, live, parsed, node)
         try:
             new, unknown = decode.to_kind(patched, expected, node)
             found = [*repeated, *(f'unknown field "{path}"' for path in unknown)]
             call.warnings = decode.settle(found, expected, validation)
         except BadRequest as error:
-            why = error.message.partition(f"cannot be handled as a {row.kind}: ")[2] or error.message
+            why = error.message.partition(f"cannot be handled as a {expected.kind}: ")[2] or error.message
             raise errors.invalid("", "", [Cause("FieldValueInvalid", f"Invalid value: {why}", "patch")]) from None
-        return convert.to_stored(row, new)
+        return new
 
     return make
 
@@ -57,5 +62,5 @@ def _patched(kind: str, live: Obj, parsed: Any, node: schema.Node | None) -> Obj
     return patch.strategic_merge_patch(live, parsed, node)
 
 
-def _applier(request: Request, row: Row, call: Call, parsed: Any, repeated: list[str]) -> Make:
+def _applier(request: Request, expected: Kind, call: Call, parsed: Any, repeated: list[str]) -> Callable[[Obj], Obj]:
     raise errors.UnsupportedMediaType("server-side apply is not built")

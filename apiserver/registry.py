@@ -129,6 +129,7 @@ class Registry:
         if call.dry_run:
             if self.store.get(key) is not None:
                 raise KeyExists(key)
+            strategy.begin_create(obj, ctx)
             return self.unstored(key, obj)
         finish = strategy.begin_create(obj, ctx)
         stored = _finishing(finish, lambda: self.store.create(key, obj))
@@ -196,9 +197,9 @@ class Registry:
         chain.admit(attributes)
         new = attributes.obj or new
         strategy.default(new)
-        if call.subresource == "status":
-            strategy.prepare_status_update(new, old)
-            causes = strategy.validate_status_update(new, old)
+        if call.subresource:
+            strategy.prepare_view(call.subresource, new, old, ctx)
+            causes = strategy.validate_view(call.subresource, new, old)
         else:
             strategy.prepare_update(new, old, ctx)
             causes = strategy.validate_update(new, old)
@@ -261,8 +262,8 @@ class Registry:
         return schema.validate(node, obj) if node is not None else []
 
     def _refuse_invalid(self, row: Row, obj: Obj, causes: list[Cause]) -> None:
-        if causes:
-            raise errors.invalid(row.kind, obj["metadata"].get("name", ""), causes, row.group)
+        if causes:  # schema and strategy may have found the same thing
+            raise errors.invalid(row.kind, obj["metadata"].get("name", ""), list(dict.fromkeys(causes)), row.group)
 
     def unstored(self, key: str, obj: Obj, revision: int = 0) -> Stored:
         """What a dry run answers: the object as it would have been stored."""

@@ -8,7 +8,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{create,get,update
 
 from collections.abc import Callable
 
-from apiserver import decode, deletion, encode, listing, patching, strategies
+from apiserver import decode, deletion, encode, listing, patching, strategies, subresources
 from apiserver.auth import reviews
 from apiserver.decode import Kind
 from apiserver.pipeline import Admitted, Response
@@ -17,6 +17,7 @@ from apiserver.request import Request, RequestInfo
 from apiserver.resources import convert, table
 from apiserver.resources.row import Row
 from apiserver.server import Server
+from apiserver.strategies.subresources import find
 from minikube_py.api import errors, schema
 from minikube_py.api.types import Obj
 
@@ -25,6 +26,12 @@ def serve(server: Server, request: Request, admitted: Admitted) -> Response:
     """Answer a request for a resource. Raises the errors of `api/errors`."""
     info = admitted.info
     row = check_route(info)
+    if row.kind == "Binding":
+        return subresources.bind(server, request, admitted, row)
+    if info.subresource and find(stored_row(row), info.subresource):
+        call, sub = call_of(request, admitted, row), row.subresource(info.subresource)
+        assert sub is not None, "check_route found it"
+        return subresources.serve(server, request, call, row, sub, info.verb)
     return _VERBS[info.verb](server, request, admitted, row)
 
 

@@ -22,6 +22,7 @@ from apiserver import app, pipeline, rest, watching
 from apiserver.pipeline import Response
 from apiserver.request import Query, Request
 from apiserver.server import Server
+from apiserver.streaming import Streams
 from minikube_py.api import errors
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,16 @@ class Shell:
         self._flask: Flask = app.make(server)
         self._pool = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         self._reads_block = server.store.reads_block
+        self._streams = Streams(server)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request(scope)
+        if self._streams.handles(request):
+            await self._streams.serve(scope, receive, send, request)
+            return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003, "reason": "this path is no stream"})
+            return
         if watching.is_watch(request):
             await watching.serve(self._server, request, receive, send)
             return

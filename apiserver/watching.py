@@ -12,15 +12,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import orjson
-
-from apiserver import listing, pipeline, rest, watch
+from apiserver import encode, listing, pipeline, rest, watch
 from apiserver.pipeline import Admitted
 from apiserver.request import Request
-from apiserver.resources import convert
 from apiserver.resources.row import Row
 from apiserver.server import Server
-from apiserver.storage.subscription import WatchEvent
 from apiserver.watch import WatchRequest
 from minikube_py.api import errors
 
@@ -38,7 +34,6 @@ def is_watch(request: Request) -> bool:
 
 async def serve(server: Server, request: Request, receive: Receive, send: Send) -> None:
     """Answer a watch until it ends."""
-    received, started = server.clock.time(), server.clock.monotonic()
     try:
         admitted = await _admit(server, request)
         row = rest.check_route(admitted.info)
@@ -48,14 +43,12 @@ async def serve(server: Server, request: Request, receive: Receive, send: Send) 
 
         await respond(send, pipeline.failure(pipeline.as_api_error(error)))
         return
-    del received
     server.metrics.watch(admitted.info, +1)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
         await _pump(server, watch.stream(server.store, asked), receive, send)
     finally:
         server.metrics.watch(admitted.info, -1)
-        del started
 
 
 async def _admit(server: Server, request: Request) -> Admitted:
@@ -103,9 +96,10 @@ def _asked(server: Server, request: Request, admitted: Admitted, row: Row) -> Wa
     timeout = float(query.get("timeoutSeconds") or 0) or random.uniform(1, 2) * _MIN_TIMEOUT
     single = info.name and "/watch/" in request.path
     prefix = stored.key(info.namespace, info.name) if single else stored.prefix(info.namespace)
+    api_version, kind, transform = encode.events(request, row)
     return WatchRequest(
-        prefix, row.api_version, row.kind, version, chosen.labels, chosen.fields, query.flag("allowWatchBookmarks"), initial,
-        timeout, _transform(row),
+        prefix, api_version, kind, version, chosen.labels, chosen.fields, query.flag("allowWatchBookmarks"), initial, timeout,
+        transform,
     )  # fmt: skip
 
 
@@ -118,14 +112,3 @@ def _check(match: str, initial: bool | None) -> None:
     if why:
         cause = errors.Cause("FieldValueForbidden", f"Forbidden: {why}", "resourceVersionMatch")
         raise errors.invalid("ListOptions", "", [cause], "meta.k8s.io")
-
-
-def _transform(row: Row) -> Callable[[WatchEvent], bytes] | None:
-    """How events of another served version are shown; None sends the shared line as it is."""
-    if row.stored_as is None:
-        return None
-
-    def show(event: WatchEvent) -> bytes:
-        return orjson.dumps({"type": event.type, "object": convert.to_served(row, event.stored.obj())}) + b"\n"
-
-    return show

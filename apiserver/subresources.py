@@ -1,0 +1,82 @@
+"""Subresources that speak a kind of their own (scale, binding, eviction, token): from the request to their handler and back.
+
+Who calls it: the REST edge. Invariant: the parent is read, and written, like any other object, preconditions and admission
+included; the handler (`strategies/subresources.py`) only says what the parent becomes and what the answer is.
+Stop of the data path: 4, for subresources.
+Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/installer.go (connecters, named creaters), the storage.go of each kind.
+"""
+
+from dataclasses import replace
+
+from apiserver import decode, encode, patching
+from apiserver.admission import chain
+from apiserver.decode import Kind
+from apiserver.pipeline import Admitted, Response
+from apiserver.registry import Call
+from apiserver.request import Request
+from apiserver.resources import table
+from apiserver.resources.row import Row, Subresource
+from apiserver.server import Server
+from apiserver.strategies import subresources
+from apiserver.strategies.base import Context
+from minikube_py.api import errors, schema
+from minikube_py.api.types import Obj
+
+
+def serve(server: Server, request: Request, call: Call, row: Row, sub: Subresource, verb: str) -> Response:
+    """Answer one request for a subresource of an object. In: `call` names the parent."""
+    handlers = subresources.find(call.row, sub.name)
+    assert handlers is not None, f"{call.row.qualified}/{sub.name} has no handler"
+    ctx = replace(server.registry.context(call.user, call.dry_run), accounts=server.accounts)
+    kind = Kind(sub.group, sub.version, sub.kind) if sub.version else Kind(row.group, row.version, sub.kind)
+    read, update = handlers.read, handlers.update
+    if verb == "create" and handlers.create is not None:
+        body = _body(request, kind, call)
+        parent = server.registry.get(call.row, call.namespace, call.name).obj()
+        _admit(call, body, ctx)
+        return encode.obj(request, handlers.create(ctx, parent, body), 201)
+    if read is None:
+        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+    if verb == "get":
+        return encode.obj(request, read(ctx, server.registry.get(call.row, call.namespace, call.name).obj()))
+    if update is None:
+        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+    parent_call = replace(call, subresource="")
+    if verb == "patch":
+        patcher = patching.patcher_of(request, kind, call)
+        stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, patcher(read(ctx, old))), retry=True)
+    else:
+        body = _body(request, kind, call)
+        stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, body))
+    response = encode.obj(request, read(ctx, stored.obj()))
+    response.revision = str(stored.revision)
+    return response
+
+
+def bind(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    """POST …/bindings: the old way to pods/binding, the pod being named in the body."""
+    pods = table.get("", "pods")
+    sub = pods.subresource("binding")
+    assert sub is not None, "pods have a binding"
+    call = Call(pods, admitted.info.namespace, "", admitted.user, "binding", request.query.get("dryRun") == "All")
+    call.name = (_body(request, Kind("", "v1", "Binding"), call).get("metadata") or {}).get("name", "")
+    return serve(server, request, call, pods, sub, "create")
+
+
+def _body(request: Request, kind: Kind, call: Call) -> Obj:
+    validation = decode.field_validation(request.query.get("fieldValidation", ""))
+    node = schema.load().for_gvk(*kind)
+    obj, warnings = decode.decode(
+        request.body, request.headers.get("content-type"), kind, node, field_validation=validation
+    )
+    call.warnings += warnings
+    return obj
+
+
+def _admit(call: Call, body: Obj, ctx: Context) -> None:
+    attributes = chain.Attributes(
+        verb=chain.CREATE, row=call.row, namespace=call.namespace, name=call.name, obj=body, old=None, user=call.user, ctx=ctx,
+        subresource=call.subresource, dry_run=call.dry_run, options=call.options,
+    )  # fmt: skip
+    chain.admit(attributes)
+    chain.validate(attributes)
