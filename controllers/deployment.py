@@ -175,7 +175,8 @@ class Deployment:
             return {uid_of(rs): 0 for rs in old if sizes.desired(rs) > 0}
         if not sizes.is_rolling(deployment):
             return {}
-        newest_first = sorted(active[::-1], key=lambda rs: -sizes.desired(rs))
+        newest_first = active[::-1]
+        newest_first.sort(key=lambda rs: -sizes.desired(rs))
         oldest_first = sorted(active, key=lambda rs: -sizes.desired(rs))
         return sizes.proportional(deployment, active, newest_first, oldest_first)
 

@@ -33,6 +33,10 @@ CONTROLLERS: tuple[tuple[str, str], ...] = (
     ("root-ca", "controllers.root_ca"),
     ("replicaset", "controllers.replicaset"),
     ("deployment", "controllers.deployment"),
+    ("endpointslice", "controllers.endpointslice"),
+    ("endpoints", "controllers.endpoints"),
+    ("node-lifecycle", "controllers.nodelifecycle"),
+    ("taint-eviction", "controllers.tainteviction"),
 )
 
 

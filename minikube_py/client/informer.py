@@ -44,6 +44,7 @@ class Informer:
         self._dispatch = threading.RLock()  # held while a change is stored and told, so that late handlers miss nothing
         self._synced, self._stopped = threading.Event(), threading.Event()
         self._revision = ""
+        self._connected_since: float | None = None
         self._watch: Watch | None = None
         self._thread: threading.Thread | None = None
 
@@ -95,6 +96,11 @@ class Informer:
         """Whether every change up to this revision is held: true once this informer has caught up with a write."""
         return bool(self._revision) and int(self._revision) >= int(resource_version or 0)
 
+    @property
+    def connected_since(self) -> float | None:
+        """Since when (clock.monotonic) changes reach us without a break; None while the API server is away."""
+        return self._connected_since
+
     # -- list and watch -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -121,6 +127,7 @@ class Informer:
             except Exception:
                 log.exception("informer %s lists again", self.res.plural)
                 failures, relist = (failures + 1, True)
+            self._connected_since = None
             if self._clock.monotonic() - began > _BACKOFF_MAX:
                 failures = 1
             delay = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2.0 ** min(failures - 1, 10))
@@ -152,6 +159,8 @@ class Informer:
             field_selector=scope["field_selector"], timeout_seconds=int(_WATCH_SECONDS * random.uniform(1, 2)),
         )  # fmt: skip
         self._watch = watch
+        if self._connected_since is None:
+            self._connected_since = self._clock.monotonic()
         with watch:
             if self._stopped.is_set():
                 return
