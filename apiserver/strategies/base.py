@@ -71,7 +71,8 @@ def _spec_changed(new: Obj, old: Obj) -> bool:
 class Context:
     """One request as the hooks see it. `lookup` and `lister` take the qualified plural and read the store.
 
-    `allocators` is `strategies.allocators.Allocators`, `options` the server's Options.
+    `allocators` is `strategies.allocators.Allocators`, `options` the server's Options, `accounts` the signer of
+    service-account tokens (`auth/tokens.py`), given only to subresources.
     """
 
     user: User
@@ -82,6 +83,7 @@ class Context:
     dry_run: bool = False
     allocators: Any = None
     options: Any = None
+    accounts: Any = None
 
     def writer(self) -> Writer:
         """The registry; a request that gets here without one is a wiring mistake."""
