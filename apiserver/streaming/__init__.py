@@ -1,0 +1,91 @@
+"""Requests that are conversations: exec, attach, port-forward, logs and the proxies.
+
+Who calls it: the ASGI shell makes one `Streams` and hands it every request that `handles` names, HTTP or WebSocket.
+Invariant: nothing is dialled before the request is authorised, and nothing accepted from the client before the other side
+answered, so that every refusal is a Status; a stream holds no thread, and ends when either side leaves or the server stops.
+Upstream: pkg/registry/core/{pod,service,node}/rest and apimachinery/pkg/util/proxy.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from apiserver import pipeline
+from apiserver import request as routing
+from apiserver.request import Request
+from apiserver.server import Server
+from apiserver.storage.base import StoreUnavailable
+from apiserver.streaming import exec, logs, portforward, proxy
+from apiserver.streaming.asgi import Receive, Scope, Send, Stream, refuse
+from apiserver.streaming.backend import Backends
+from minikube_py.api import errors
+
+log = logging.getLogger(__name__)
+
+Serve = Callable[[Stream], Awaitable[None]]
+
+STREAMS: dict[tuple[str, str], Serve] = {
+    ("pods", "exec"): exec.serve,
+    ("pods", "attach"): exec.serve,
+    ("pods", "portforward"): portforward.serve,
+    ("pods", "log"): logs.serve,
+    ("pods", "proxy"): proxy.serve_pod,
+    ("services", "proxy"): proxy.serve_service,
+    ("nodes", "proxy"): proxy.serve_node,
+}
+"""(plural, subresource) of the core group to the coroutine that serves it."""
+
+
+_WORDS = tuple({f"/{subresource}" for _, subresource in STREAMS})
+
+
+class Streams:
+    """All streams of one server. Its HTTP client is made on first use: most clusters are idle when they start."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._backends = Backends(server.options)
+        self._closing: asyncio.Future[None] | None = None
+
+    @staticmethod
+    def handles(request: Request) -> bool:
+        """Whether this request belongs here rather than to the REST application."""
+        if not request.path.startswith("/api/v1/") or not any(word in request.path for word in _WORDS):
+            return False
+        info = routing.parse(request.method, request.path, request.query)
+        return bool(info.name) and (info.resource, info.subresource) in STREAMS
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
+        """Serve one request to its end. Never raises: what goes wrong is a Status."""
+        info = routing.parse(request.method, request.path, request.query)
+        stream = Stream(scope, receive, send, info, self._server, self._backends)
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_when_stopping())
+        serving = asyncio.ensure_future(self._admit_and_serve(stream, request))
+        stopping = asyncio.ensure_future(self._server.stopping.wait())
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        except errors.APIError as error:
+            await refuse(stream, error)
+        except StoreUnavailable as error:
+            await refuse(stream, errors.ServiceUnavailable(str(error)))
+        except Exception as error:
+            log.exception("a stream failed unexpectedly")
+            await refuse(stream, errors.InternalError(f"Internal error occurred: {type(error).__name__}: {error}"))
+        finally:
+            for task in (serving, stopping):
+                task.cancel()
+            await asyncio.gather(serving, stopping, return_exceptions=True)
+
+    async def _admit_and_serve(self, stream: Stream, request: Request) -> None:
+        if self._server.store.reads_block:
+            await asyncio.get_running_loop().run_in_executor(None, pipeline.admit, self._server, request)
+        else:
+            pipeline.admit(self._server, request)
+        await STREAMS[stream.info.resource, stream.info.subresource](stream)
+
+    async def _close_when_stopping(self) -> None:
+        await self._server.stopping.wait()
+        await self._backends.close()
