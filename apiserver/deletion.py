@@ -7,9 +7,13 @@ Stop of the data path: 7 (the store), for deletes.
 Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest/delete.go and registry/generic/registry/store.go.
 """
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 from apiserver import strategies
 from apiserver.admission import chain
-from apiserver.registry import Call, Registry, released, with_name
+from apiserver.registry import Call, Registry, released
 from apiserver.storage.base import RevisionMismatch
 from apiserver.storage.stored import Stored
 from apiserver.strategies.base import mark_deleting
@@ -18,6 +22,7 @@ from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 
 _ATTEMPTS = 60
+_PARALLEL = 8
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Orphan", "Background", "Foreground")
 
@@ -62,17 +67,24 @@ def delete(registry: Registry, call: Call) -> tuple[Stored, bool]:
 
 
 def delete_collection(registry: Registry, call: Call, items: list[Stored]) -> list[Stored]:
-    """Delete each of `items`; one that is already gone is no error. Out: their last or newest states."""
-    deleted = []
-    for stored in items:
+    """Delete each of `items`; one that is already gone is no error. Out: their last or newest states, in order.
+
+    Several at a time, since each waits for the disk, and the store commits what waits together.
+    """
+
+    def one(stored: Stored) -> Stored | None:
         meta = stored.obj()["metadata"]
-        one = with_name(call, meta["name"])
-        one.namespace = meta.get("namespace", "")
         try:
-            deleted.append(delete(registry, one)[0])
+            return delete(registry, replace(call, namespace=meta.get("namespace", ""), name=meta["name"]))[0]
         except errors.NotFound:
-            continue
-    return deleted
+            return None
+
+    if len(items) <= 1:
+        deleted: Iterable[Stored | None] = map(one, items)
+    else:
+        with ThreadPoolExecutor(min(_PARALLEL, len(items)), thread_name_prefix="delete") as pool:
+            deleted = list(pool.map(one, items))
+    return [stored for stored in deleted if stored is not None]
 
 
 def _removable(obj: Obj) -> bool:

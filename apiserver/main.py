@@ -17,7 +17,7 @@ from typing import Any
 
 from apiserver import bootstrap, listener, strategies
 from apiserver.audit import Audit
-from apiserver.auth import authentication, rbac
+from apiserver.auth import authentication, escalation, rbac
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
 from apiserver.auth.tokens import ServiceAccountTokens
@@ -96,8 +96,10 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     tokens = authentication.read_static_tokens(options.token_auth_file) if options.token_auth_file else {}
     prefixes = [f"/registry/{kind}/" for kind in rbac.KINDS]
     roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
+    authorizer = Authorizer(roles)
+    registry.guards = escalation.guards(authorizer, registry.lookup)
     return Server(
-        options, clock, store, registry, Authenticator(tokens, accounts, clock), Authorizer(roles), accounts,
+        options, clock, store, registry, Authenticator(tokens, accounts, clock), authorizer, accounts,
         Audit(options.audit_log, clock), Metrics(),
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The API server's options: one frozen record, and the flags that fill it.
 
 Who calls it: `apiserver/main.py` (command line), `minikube_py.cluster` (builds the record itself for the forked process).
-Invariant: parsing reads nothing but its arguments; a flag that makes no sense ends in one sentence and exit code 1 or 2,
+Invariant: parsing reads nothing but its arguments; a flag that makes no sense ends in one sentence and exit code 1,
 never in a traceback. Flag names follow kube-apiserver's where there is a counterpart.
 Upstream: cmd/kube-apiserver/app/options.
 """
@@ -10,6 +10,7 @@ import argparse
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NoReturn
 
 
 class OptionError(ValueError):
@@ -91,9 +92,14 @@ _HELP = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; --help lists the flags")
+
+
 def parse(argv: Sequence[str] | None = None) -> Options:
-    """Options from command-line flags. Raises OptionError; argparse itself exits for an unknown flag."""
-    parser = argparse.ArgumentParser(prog="apiserver", description="The minikube-py API server.", allow_abbrev=False)
+    """Options from command-line flags. Raises OptionError."""
+    parser = _Parser(prog="apiserver", description="The minikube-py API server.", allow_abbrev=False)
     for field in fields(Options):
         flag = "--" + field.name.replace("_", "-")
         text = _HELP.get(field.name)

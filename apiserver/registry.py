@@ -12,7 +12,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest (create.go, update.go) 
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -55,11 +55,19 @@ class Call:
     warnings: list[str] = field(default_factory=list)
 
 
+Guard = Callable[[Call, Obj, Obj | None], None]
+"""(call, new, old): the last word before the store; raises what refuses the write."""
+
+
 class Registry:
-    """The writes of one API server. Thread-safe: all state is in the store and the allocators."""
+    """The writes of one API server. Thread-safe: all state is in the store and the allocators.
+
+    `guards`, by qualified plural, are what only the wiring knows: RBAC's rule that nobody grants more than they hold.
+    """
 
     def __init__(self, store: Store, clock: Clock, options: Options, allocators: Any = None) -> None:
         self.store, self.clock, self.options, self.allocators = store, clock, options, allocators
+        self.guards: dict[str, Guard] = {}
         self._schemas = schema.load()
 
     def context(self, user: User, dry_run: bool = False) -> Context:
@@ -123,6 +131,7 @@ class Registry:
         strategy.prepare_create(obj, ctx)
         attributes.name = obj["metadata"].get("name", "")
         self._refuse_invalid(call.row, obj, [*self._schema_causes(call.row, obj), *strategy.validate(obj)])
+        self._guard(call, obj, None)
         chain.validate(attributes)
         call.warnings += strategy.warnings(obj)
         key = call.row.key(call.namespace, obj["metadata"]["name"])
@@ -204,6 +213,7 @@ class Registry:
             strategy.prepare_update(new, old, ctx)
             causes = strategy.validate_update(new, old)
         self._refuse_invalid(call.row, new, [*self._schema_causes(call.row, new), *causes])
+        self._guard(call, new, old)
         chain.validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if released(new):
@@ -256,6 +266,11 @@ class Registry:
             verb=verb, row=call.row, namespace=call.namespace, name=call.name, obj=obj, old=old, user=call.user, ctx=ctx,
             subresource=call.subresource, dry_run=call.dry_run, options=call.options,
         )  # fmt: skip
+
+    def _guard(self, call: Call, new: Obj, old: Obj | None) -> None:
+        guard = self.guards.get(call.row.plural_key)
+        if guard is not None:
+            guard(call, new, old)
 
     def _schema_causes(self, row: Row, obj: Obj) -> list[Cause]:
         node = self._schemas.for_gvk(row.group, row.version, row.kind)
@@ -318,8 +333,3 @@ def _finishing(finish: Callable[[bool], None] | None, write: Callable[[], Stored
     finally:
         if finish is not None:
             finish(done)
-
-
-def with_name(call: Call, name: str) -> Call:
-    """The same call for another object of the collection."""
-    return replace(call, name=name)

@@ -167,6 +167,12 @@ class RBAC:
         for group in who.groups:
             yield from current.get(("Group", group), ())
 
+    def rules_of(self, cluster_role: Obj) -> tuple[Obj, ...]:
+        """The PolicyRules of a role, those it aggregates included."""
+        if not cluster_role.get("aggregationRule"):
+            return tuple(cluster_role.get("rules") or ())
+        return _aggregated(cluster_role, self._lister(KINDS[0], ""))
+
     def _current(self) -> Snapshot:
         now = self._changed()
         if now != self._made_at:
