@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import marshal
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -63,7 +64,18 @@ def derived(name: str, make: Callable[[], bytes], *, key: str = "", release: str
         return path.read_bytes()
     made = make()
     write(path, made)
+    _forget_older(path, name)
     return made
+
+
+def _forget_older(path: Path, name: str) -> None:
+    """Remove files of this name that other versions left behind and nobody has made anew for a day."""
+    pattern = re.compile(re.escape(name) + r"-[0-9a-f]{16}(-[0-9A-F]+)?")
+    with contextlib.suppress(OSError):
+        oldest = path.stat().st_mtime - 86_400
+        for other in path.parent.iterdir():
+            if pattern.fullmatch(other.name) and other.stat().st_mtime < oldest:
+                other.unlink()
 
 
 def write(path: Path, content: bytes) -> None:

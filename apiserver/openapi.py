@@ -1,0 +1,146 @@
+"""OpenAPI documents: /openapi/v2, the /openapi/v3 index, and one version 3 document per group and version.
+
+Who calls it: the handlers of /openapi (`apiserver/public.py`). Invariant: a document is made once per set of rows and
+schemas, kept on disk beside the schema cache, and read from there, so that an idle server holds none of them in memory;
+its ETag depends on what it is made from, never on when.
+Upstream: kube-openapi/pkg/{handler,handler3}.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from apiserver import openapi_schemas
+from apiserver.negotiate import negotiate
+from apiserver.openapi_paths import DELETE_OPTIONS, PATCH, STATUS, Style, paths
+from apiserver.openapi_schemas import V2_PREFIX, V3_PREFIX
+from apiserver.resources.row import Row
+from minikube_py.api import schema, schema_cache
+from minikube_py.api.errors import NotFound
+from minikube_py.api.types import Obj
+
+_FORM = 1
+_TITLE = "Kubernetes"
+_SECURITY = {
+    "BearerToken": {
+        "description": "Bearer Token authentication",
+        "in": "header",
+        "name": "authorization",
+        "type": "apiKey",
+    }
+}
+
+
+class Document(NamedTuple):
+    """`body` is empty when the client's copy is still good (answer 304)."""
+
+    etag: str
+    body: bytes
+
+
+def answer(rows: Sequence[Row], path: str, *, accept: str | None = None, if_none_match: str | None = None) -> Document:
+    """The document at a path: "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1".
+
+    Raises NotFound for a group or version that is not served, NotAcceptable when the client takes no JSON.
+    """
+    negotiate(accept, forms=("application/json",))
+    parts = path.strip("/").split("/")[1:]
+    group_version = "/".join(parts[1:])
+    if parts[0] == "v3" and group_version and group_version not in group_versions(rows):
+        raise NotFound("the server could not find the requested resource")
+    tag = _tag(rows, "/".join(parts))
+    etag = f'"{tag}"'
+    if if_none_match and etag in [known.strip().removeprefix("W/") for known in if_none_match.split(",")]:
+        return Document(etag, b"")
+    if parts == ["v2"]:
+        return Document(etag, v2(rows))
+    if parts == ["v3"]:
+        return Document(etag, v3_index(rows))
+    return Document(etag, v3(rows, group_version))
+
+
+def group_versions(rows: Iterable[Row]) -> list[str]:
+    """Every served group and version as version 3 names it: "api/v1", "apis/apps/v1"."""
+    return list(dict.fromkeys(row.gvr.root.lstrip("/") for row in rows))
+
+
+def _tag(rows: Sequence[Row], what: str) -> str:
+    """A text that changes whenever the document does."""
+    facts = f"{_FORM} {schema_cache.stamp()} {rows!r} {what}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:40].upper()
+
+
+def v3_index(rows: Sequence[Row]) -> bytes:
+    """The documents there are, each with a hash that lets clients keep their copy for good."""
+    found = {
+        name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={_tag(rows, f'v3/{name}')}"}
+        for name in group_versions(rows)
+    }
+    return orjson.dumps({"paths": found})
+
+
+def v2(rows: Sequence[Row]) -> bytes:
+    """The one Swagger document of everything that is served."""
+    return schema_cache.derived("openapi-v2", lambda: orjson.dumps(_v2(rows)), key=_tag(rows, "v2"))
+
+
+def v3(rows: Sequence[Row], group_version: str) -> bytes:
+    """The document of one group and version ("apis/apps/v1"), which must be served."""
+    name = "openapi-v3-" + group_version.replace("/", "-")
+    key = _tag(rows, f"v3/{group_version}")
+    return schema_cache.derived(name, lambda: orjson.dumps(_v3(rows, group_version)), key=key)
+
+
+def _info() -> Obj:
+    return {"title": _TITLE, "version": f"v{schema.RELEASE}.0"}
+
+
+def _v2(rows: Sequence[Row]) -> Obj:
+    definitions = schema_cache.definitions()
+    known = _kinds(definitions)
+    chosen = openapi_schemas.closure(definitions, _roots(rows, known))
+    return {
+        "swagger": "2.0",
+        "info": _info(),
+        "paths": paths(rows, Style(False, V2_PREFIX), known),
+        "definitions": {name: openapi_schemas.convert(name, definitions[name], v3=False) for name in chosen},
+        "securityDefinitions": _SECURITY,
+        "security": [{"BearerToken": []}],
+    }
+
+
+def _v3(rows: Sequence[Row], group_version: str) -> Obj:
+    definitions = schema_cache.definitions()
+    known = _kinds(definitions)
+    served = [row for row in rows if row.gvr.root.lstrip("/") == group_version]
+    chosen = openapi_schemas.closure(definitions, _roots(served, known))
+    return {
+        "openapi": "3.0.0",
+        "info": _info(),
+        "paths": paths(served, Style(True, V3_PREFIX), known),
+        "components": {
+            "schemas": {name: openapi_schemas.convert(name, definitions[name], v3=True) for name in chosen},
+            "securitySchemes": _SECURITY,
+        },
+    }
+
+
+def _kinds(definitions: dict[str, Obj]) -> dict[tuple[str, str, str], str]:
+    found = {}
+    for name, definition in definitions.items():
+        gvks = definition.get("x-kubernetes-group-version-kind") or []
+        if len(gvks) == 1:
+            found[gvks[0]["group"], gvks[0]["version"], gvks[0]["kind"]] = name
+    return found
+
+
+def _roots(rows: Iterable[Row], known: dict[tuple[str, str, str], str]) -> list[str]:
+    found = [STATUS, DELETE_OPTIONS, PATCH]
+    for row in rows:
+        found += [known.get((row.group, row.version, kind), "") for kind in (row.kind, f"{row.kind}List")]
+        for sub in row.subresource_table:
+            group, version = (sub.group, sub.version) if sub.version else (row.group, row.version)
+            found.append(known.get((group, version, sub.kind), ""))
+    return found
