@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import orjson
 
-from apiserver import discovery, encode, negotiate
+from apiserver import discovery, encode, negotiate, openapi
 from apiserver.pipeline import Admitted, Handler, Response
 from apiserver.request import Request
 from apiserver.resources import table
@@ -58,6 +58,16 @@ def version(server: Server, request: Request, admitted: Admitted) -> Response:
 def metrics(server: Server, request: Request, admitted: Admitted) -> Response:
     text = server.metrics.render(sorted(server.store.sizes().items()))
     return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+
+def api_documents(server: Server, request: Request, admitted: Admitted) -> Response:
+    """/openapi/v2, /openapi/v3 and below; 304 when the client has it already."""
+    headers = request.headers
+    found = openapi.answer(
+        table.ROWS, request.path, accept=headers.get("accept"), if_none_match=headers.get("if-none-match")
+    )
+    kept = {"ETag": found.etag, "Vary": "Accept", "Cache-Control": "public"}
+    return Response(200 if found.body else 304, found.body, headers=kept)
 
 
 def token_keys(server: Server, request: Request, admitted: Admitted) -> Response:
@@ -128,6 +138,7 @@ ROUTES: dict[str, Handler] = {
     "/readyz": health, "/readyz/<check>": health,
     "/version": version, "/metrics": metrics,
     "/openid/v1/jwks": token_keys, "/.well-known/openid-configuration": token_issuer,
+    "/openapi/v2": api_documents, "/openapi/v3": api_documents, "/openapi/v3/<path:rest>": api_documents,
     "/api": api_versions, "/apis": groups, "/apis/<group>": group, "/api/<version>": resources,
     "/apis/<group>/<version>": resources,
 }  # fmt: skip
