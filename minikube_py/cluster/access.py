@@ -3,6 +3,7 @@
 Who uses it: up, down, node, status and sample. Invariant: waits are bounded and end in a ClusterError that says where to look.
 """
 
+import json
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ from minikube_py.client.rest import Client
 from minikube_py.cluster.errors import ClusterError
 from minikube_py.cluster.profile import Profile
 
+_HOPELESS = 3
+
 
 def client(profile: Profile) -> Client:
     """A client with the administrator's rights."""
@@ -22,17 +25,27 @@ def client(profile: Profile) -> Client:
 
 
 def wait_ready(profile: Profile, seconds: float) -> None:
-    """Until the API server says it is ready. Raises ClusterError with the end of its log."""
+    """Until the API server says it is ready. Raises ClusterError with the end of its log, at once when it keeps dying."""
     api = client(profile)
+    before = _deaths(profile)
 
-    def ready() -> bool:
-        return api.request("GET", "/readyz")[0] == 200
+    def settled() -> bool:
+        return _deaths(profile) >= before + _HOPELESS or api.request("GET", "/readyz")[0] == 200
 
-    if not until(ready, seconds):
+    if not until(settled, seconds) or _deaths(profile) >= before + _HOPELESS:
         log = profile.logs / "apiserver.log"
         last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
         said = f"; it last said: {last[0]}" if last else ""
-        raise ClusterError(f"the API server was not ready within {seconds:.0f} s{said} (minikube-py logs apiserver)")
+        raise ClusterError(f"the API server does not become ready{said} (minikube-py logs apiserver -p {profile.name})")
+
+
+def _deaths(profile: Profile) -> int:
+    """How often the supervisor had to restart the API server."""
+    try:
+        report = json.loads((profile.directory / "run" / "components.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+    return int(report.get("apiserver", {}).get("restarts", 0))
 
 
 def wait_nodes(profile: Profile, seconds: float) -> None:

@@ -85,7 +85,7 @@ def heal(profile: Profile, name: str) -> None:
 
     node = profile.node(name)
     _needs_network(profile)
-    network.heal(profile.name, name, profile.node_cidr(node))
+    network.heal(profile.name, name)
 
 
 def partitioned(profile: Profile) -> set[str]:

@@ -147,12 +147,12 @@ def _admin(profile: Profile) -> dict[str, object]:
 
 
 def _encryption_key(path: Path) -> None:
-    """The key that encrypts Secrets at rest: one base64 line of 32 random bytes (older keys may follow on further lines)."""
+    """The key that encrypts Secrets at rest: a line NAME:BASE64 of 32 random bytes (older keys may follow on further lines)."""
     if path.exists():
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(b64encode(secrets.token_bytes(32)).decode() + "\n")
+        file.write(f"key1:{b64encode(secrets.token_bytes(32)).decode()}\n")
 
 
 def start_supervisor(profile: Profile) -> None:
