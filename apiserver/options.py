@@ -41,6 +41,7 @@ class Options:
     kubelet_ca: str = ""
     default_not_ready_toleration_seconds: int = 300
     default_unreachable_toleration_seconds: int = 300
+    disable_admission_plugins: str = ""
     event_ttl: int = 3600
     audit_log: str = ""
 
@@ -87,6 +88,7 @@ _HELP = {
     "token_auth_file": 'static tokens, CSV: token,user,uid,"group1,group2"',
     "service_account_key": "private key that signs service-account tokens (PEM, EC or RSA)",
     "encryption_key": "file with the key that encrypts Secrets at rest",
+    "disable_admission_plugins": "admission plugins to leave out, by name, comma-separated",
     "advertise_address": "address that pods reach this server by",
     "audit_log": "file that receives one JSON line per write",
 }

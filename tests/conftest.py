@@ -56,7 +56,9 @@ class APIServer:
             "--client-ca", self.ca_file, "--token-auth-file", str(self.directory / "tokens.csv"),
             "--service-account-key", f"{keys}/sa.key", "--kubelet-client-cert", f"{keys}/apiserver-kubelet-client.crt",
             "--kubelet-client-key", f"{keys}/apiserver-kubelet-client.key", "--kubelet-ca", self.ca_file,
-            "--service-cluster-ip-range", "10.96.0.0/16", "--audit-log", str(self.directory / "audit.log"), *self.extra,
+            "--service-cluster-ip-range", "10.96.0.0/16", "--audit-log", str(self.directory / "audit.log"),
+            # no controllers run beside it: nobody would make the default service account or take the new node's taint away
+            "--disable-admission-plugins", "ServiceAccount,TaintNodesByCondition", *self.extra,
             log=self.directory / "apiserver.log",
         )  # fmt: skip
         try:

@@ -2,78 +2,65 @@
 
 Who calls it: `apiserver/registry.py`: `admit` (may change the object) after defaulting, `validate` (may only refuse) after
 the strategy's validation. Invariant: plugins run in the table's order, mutating ones all before validating ones; a refusal
-is an APIError and nothing has been written.
+is an APIError and nothing has been written (but a quota's charge, which is the last of all).
 Stop of the data path: 5 (admission).
 Upstream: pkg/kubeapiserver/options/plugins.go (the order) and staging/src/k8s.io/apiserver/pkg/admission.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cache
 
-from apiserver.resources.row import Row
-from apiserver.strategies.base import Context, User
-from minikube_py.api import errors
-from minikube_py.api.types import Obj
+from apiserver.admission import (
+    lifecycle,
+    limit_ranger,
+    node_restriction,
+    node_taints,
+    priority,
+    quota,
+    runtime_class,
+    service_account,
+    tolerations,
+)
+from apiserver.admission.attributes import CONNECT, CREATE, DELETE, UPDATE, Attributes, Plugin
 
-CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+__all__ = ["CONNECT", "CREATE", "DELETE", "UPDATE", "Attributes", "Plugin", "admit", "validate"]
 
+_ALL = frozenset({CREATE, UPDATE, DELETE, CONNECT})
+_WRITES = frozenset({CREATE, UPDATE})
 
-@dataclass
-class Attributes:
-    """One write as the plugins see it. `obj` is None for DELETE and CONNECT without a body, `old` for CREATE and CONNECT."""
-
-    verb: str
-    row: Row
-    namespace: str
-    name: str
-    obj: Obj | None
-    old: Obj | None
-    user: User
-    ctx: Context
-    subresource: str = ""
-    dry_run: bool = False
-    options: Obj = field(default_factory=dict)
-
-    @property
-    def resource(self) -> str:
-        """The stored collection: "pods", "deployments.apps"."""
-        return self.row.plural_key
-
-    def is_(self, resource: str, *verbs: str, subresource: str = "") -> bool:
-        """True for these verbs on exactly this resource and subresource."""
-        return self.resource == resource and self.subresource == subresource and (not verbs or self.verb in verbs)
-
-    def forbidden(self, why: str) -> errors.Forbidden:
-        """403 in upstream's words: `pods "x" is forbidden: why`."""
-        name = self.name or ((self.obj or {}).get("metadata") or {}).get("name", "")
-        details = {"name": name, **({"group": self.row.group} if self.row.group else {}), "kind": self.row.plural}
-        return errors.Forbidden(f'{self.row.qualified} "{name}" is forbidden: {why}', details=details)
+PLUGINS: tuple[Plugin, ...] = (
+    Plugin("NamespaceLifecycle", _ALL, admit=lifecycle.admit, check=lifecycle.check),
+    Plugin("LimitRanger", _WRITES, admit=limit_ranger.admit, check=limit_ranger.check),
+    Plugin("ServiceAccount", frozenset({CREATE}), admit=service_account.admit),
+    Plugin("NodeRestriction", _ALL, check=node_restriction.check),
+    Plugin("TaintNodesByCondition", frozenset({CREATE}), admit=node_taints.admit),
+    Plugin("Priority", _WRITES, admit=priority.admit, check=priority.check),
+    Plugin("DefaultTolerationSeconds", _WRITES, admit=tolerations.admit),
+    Plugin("RuntimeClass", frozenset({CREATE}), admit=runtime_class.admit),
+    Plugin("ResourceQuota", _WRITES, check=quota.check),
+)
 
 
-class Plugin(NamedTuple):
-    """`admit` may change attributes.obj, `check` may only refuse; either may be absent."""
-
-    name: str
-    verbs: frozenset[str]
-    admit: Callable[[Attributes], None] | None = None
-    check: Callable[[Attributes], None] | None = None
+@cache
+def _enabled(disabled: str) -> tuple[Plugin, ...]:
+    """The chain without the plugins of `--disable-admission-plugins` ("A,B")."""
+    off = {name.strip() for name in disabled.split(",")}
+    return tuple(plugin for plugin in PLUGINS if plugin.name not in off)
 
 
-def plugins() -> tuple[Plugin, ...]:
-    """The chain, in upstream's order."""
-    return ()
+def plugins(attributes: Attributes) -> tuple[Plugin, ...]:
+    """The chain that applies to this server, in order."""
+    return _enabled(getattr(attributes.ctx.options, "disable_admission_plugins", "") or "")
 
 
 def admit(attributes: Attributes) -> None:
     """Let every mutating plugin change `attributes.obj`. Raises the first refusal."""
-    for plugin in plugins():
+    for plugin in plugins(attributes):
         if plugin.admit is not None and attributes.verb in plugin.verbs:
             plugin.admit(attributes)
 
 
 def validate(attributes: Attributes) -> None:
     """Ask every validating plugin. Raises the first refusal."""
-    for plugin in plugins():
+    for plugin in plugins(attributes):
         if plugin.check is not None and attributes.verb in plugin.verbs:
             plugin.check(attributes)
