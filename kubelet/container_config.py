@@ -1,0 +1,130 @@
+"""From a pod and one of its containers to the `ContainerConfig` the runtime gets: every reference resolved.
+
+Who calls it: `start_container`. Invariant: everything that can go wrong goes wrong here, as a ConfigError, before anything is
+created. Upstream: generateContainerConfig in pkg/kubelet/kuberuntime, makeMounts in pkg/kubelet/kubelet_pods.go.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubelet import env, sandbox
+from kubelet.devices.base import Grant
+from kubelet.errors import ConfigError
+from kubelet.options import Options
+from kubelet.pod_spec import host_network
+from kubelet.qos import container_limits
+from kubelet.runtime import labels
+from kubelet.runtime.base import ContainerConfig, Image, Info, Mount
+from kubelet.security import security_of
+from minikube_py.api import quantity
+from minikube_py.api.types import Obj
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known about the pod when one of its containers is made. `environment` is the finished one."""
+
+    options: Options
+    info: Info
+    directory: Path
+    volumes: Mapping[str, Path]
+    environment: Mapping[str, str]
+    image: Image
+    grant: Grant
+
+
+def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Context) -> ContainerConfig:
+    """Raises ConfigError."""
+    options, spec, grant = context.options, pod["spec"], context.grant
+    variables = {**context.environment, **grant.env}
+    message_file = context.directory / "containers" / container["name"] / str(attempt)
+    return ContainerConfig(
+        pod=labels.pod_ref(labels.of_pod(pod, options.profile, options.node_name)),
+        name=container["name"],
+        attempt=attempt,
+        image=container["image"],
+        labels=labels.of_container(
+            pod, container, options.profile, options.node_name, attempt, sandbox_id, str(message_file)
+        ),
+        command=tuple(env.expand(part, variables) for part in container.get("command") or ()),
+        args=tuple(env.expand(part, variables) for part in container.get("args") or ()),
+        working_dir=container.get("workingDir", ""),
+        env=tuple(variables.items()),
+        mounts=(
+            *sandbox.file_mounts(container, context.directory),
+            *_volume_mounts(container, context.volumes, variables),
+            _message_mount(container, message_file),
+            *grant.mounts,
+        ),
+        devices=grant.devices,
+        resources=container_limits(
+            pod, container, quantity.value(options.capacity["memory"]), options.pod_pids_limit
+        ),
+        security=security_of(pod, container, context.image),
+        stdin=bool(container.get("stdin")),
+        stdin_once=bool(container.get("stdinOnce")),
+        tty=bool(container.get("tty")),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        host_network=host_network(pod),
+        share_process_namespace=bool(spec.get("shareProcessNamespace")),
+        cgroup_parent=sandbox.cgroup_parent(options, context.info, pod),
+        runtime_handler=grant.runtime_handler,
+        device_requests=grant.device_requests,
+        stop_signal=(container.get("lifecycle") or {}).get("stopSignal", ""),
+    )
+
+
+def _message_mount(container: Obj, file: Path) -> Mount:
+    """The termination message file: made here, writable for every user."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    file.chmod(0o666)
+    return Mount(str(file), container.get("terminationMessagePath") or "/dev/termination-log")
+
+
+def _volume_mounts(container: Obj, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
+    mounts = []
+    for mount in container.get("volumeMounts") or []:
+        root = volumes.get(mount["name"])
+        if root is None:
+            raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
+        sub_path = mount.get("subPath", "")
+        if mount.get("subPathExpr"):
+            sub_path = _expanded(mount["subPathExpr"], variables)
+        target = mount["mountPath"]
+        mounts.append(Mount(
+            host_path=str(_below(root, sub_path)) if sub_path else str(root),
+            container_path=target if target.startswith("/") else f"/{target}",
+            read_only=bool(mount.get("readOnly")),
+            propagation=mount.get("mountPropagation", "None"),
+        ))  # fmt: skip
+    return mounts
+
+
+def _expanded(expression: str, variables: Mapping[str, str]) -> str:
+    result = env.expand(expression, variables)
+    if "$(" in result.replace("$$", ""):
+        raise ConfigError(f"missing value for {expression!r}")
+    return result
+
+
+def _below(root: Path, sub_path: str) -> Path:
+    """A path inside a volume, made as a directory when it is missing. Raises ConfigError when it would lead outside."""
+    if sub_path.startswith("/"):
+        raise ConfigError(f"subPath {sub_path!r} must not be an absolute path")
+    if ".." in sub_path.split("/"):
+        raise ConfigError(f"subPath {sub_path!r} must not contain '..'")
+    base = os.path.realpath(root)
+    path = os.path.realpath(os.path.join(base, sub_path))
+    if path != base and not path.startswith(base + "/"):
+        raise ConfigError(f"subPath {sub_path!r} leads outside of its volume")
+    if not os.path.lexists(path):
+        try:
+            os.makedirs(path, mode=0o755)
+            os.chmod(path, os.stat(base).st_mode & 0o7777)
+        except OSError as error:
+            raise ConfigError(f"failed to prepare subPath {sub_path!r}: {error.strerror}") from error
+    return Path(path)

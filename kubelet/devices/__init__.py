@@ -1,0 +1,1 @@
+"""Devices: found, advertised as extended resources, given to containers."""

@@ -1,0 +1,206 @@
+"""The kubelet's process: everything is wired here, in start-up order.
+
+Who calls it: the supervisor (`parse`, then `run` in a forked child), or `python -m kubelet.main`.
+Invariants: nothing happens at import; SIGTERM ends the process and leaves every pod running; killed at any point and started
+again it takes over what runs.
+Upstream: cmd/kubelet/app/server.go.
+"""
+
+import ipaddress
+import logging
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from kubelet import cgroups, env, sandbox
+from kubelet.backoff import Backoff
+from kubelet.devices.base import DeviceManager, NoDevices
+from kubelet.images import Images
+from kubelet.lifecycle import Terminator
+from kubelet.network.dns import DNSServer
+from kubelet.network.pod_network import DockerPodNetwork, NodeNetwork, OwnPodNetwork, PodNetwork
+from kubelet.network.proxy import ServiceProxy
+from kubelet.network.rules import Scope, table_name
+from kubelet.node import NodeAgent
+from kubelet.node_services import NodeServices
+from kubelet.objects import ObjectCache, TokenCache
+from kubelet.options import Options, parse
+from kubelet.pod_manager import PodManager
+from kubelet.probe_action import runner
+from kubelet.probes import Probes
+from kubelet.runtime.base import Info, Runtime, RuntimeUnavailable
+from kubelet.sandbox import Sandboxes
+from kubelet.server import KubeletServer
+from kubelet.start_container import Starter
+from kubelet.status_writer import StatusWriter
+from kubelet.unwired import UnwiredPodNetwork
+from kubelet.volumes.manager import VolumeManager
+from minikube_py.api.clock import REAL, Clock
+from minikube_py.api.gvr import NODES, PODS, SERVICES
+from minikube_py.api.meta import namespace_of
+from minikube_py.api.types import Obj
+from minikube_py.client.events import EventRecorder
+from minikube_py.client.informer import SharedInformers
+from minikube_py.client.kubeconfig import load
+from minikube_py.client.rest import Client
+
+_log = logging.getLogger("kubelet")
+__all__ = ["Options", "parse", "run"]
+
+
+def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ValueError or OSError when the options cannot work."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    kubelet = Kubelet(options, REAL)
+    kubelet.start(ended)
+    ended.wait()
+    kubelet.stop()
+
+
+class Kubelet:
+    """One node agent; `start` and `stop` once each. Tests build it with their own runtime and clock."""
+
+    def __init__(self, options: Options, clock: Clock, runtime: Runtime | None = None) -> None:
+        self.options, self.clock = options, clock
+        self._given_runtime = runtime
+        self.manager = PodManager()
+
+    def start(self, ended: threading.Event) -> None:
+        """Bring everything up; returns when pods are being run. `ended` cuts the waiting short."""
+        options, clock = self.options, self.clock
+        Path(options.root_dir, "pods").mkdir(parents=True, exist_ok=True)
+        self.network = pod_network(options)
+        self.network.ensure_node()
+        config = load(options.kubeconfig)
+        if options.network != "none" and not _is_loopback(config.server):
+            config = replace(config, source_address=options.node_ip)  # so that cutting the node off cuts this too
+        client = Client(config, user_agent=f"minikube-py/kubelet-{options.node_name}")
+        self.runtime, info = connect(self._given_runtime or make_runtime(options, clock), clock, ended)
+
+        self.informers = SharedInformers(client, clock)
+        pods = self.informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")
+        nodes = self.informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
+        services = self.informers.of(SERVICES)
+        self.devices: DeviceManager = make_devices(options)
+        self.agent = NodeAgent(options, client, self.runtime, info, self.devices, nodes, clock)
+        self.events = EventRecorder(client, "kubelet", clock, options.node_name)
+
+        def service_env(pod: Obj) -> dict[str, str]:
+            return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
+
+        self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
+        self.extras: list[ServiceProxy | DNSServer] = []
+        if options.service_proxy:
+            self.extras = [ServiceProxy(self.informers, lambda: proxy_scope(options), clock)]
+            self.extras.append(DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock))
+
+        self.devices.start(self.agent.changed)
+        self.server = KubeletServer(options, self.runtime, self.manager, info, clock)
+        self.server.start()
+        self.informers.start()
+        self.agent.start()
+        for extra in self.extras:
+            extra.start()
+        while not self.informers.wait_synced(1.0):
+            if ended.is_set():
+                return
+        self.manager.start(self.node, pods)
+        _log.info("node %s runs its pods", options.node_name)
+
+    def stop(self) -> None:
+        """Let go of everything; pods run on."""
+        for part in (self.manager, self.agent, self.server, self.node.probes, self.node.statuses, *self.extras):
+            part.stop()
+        self.informers.stop()
+        self.devices.stop()
+        self.events.stop()
+        self.runtime.close()
+
+    def _services(self, client: Client, info: Info, service_env: env.ServiceEnv, statuses: StatusWriter) -> NodeServices:
+        options, clock, runtime, manager = self.options, self.clock, self.runtime, self.manager
+        objects = ObjectCache(client, clock, options.sync_frequency)
+        images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
+
+        def unhealthy(pod: Obj, container: str, kind: str, reason: str, message: str) -> None:
+            self.events.event(pod, kind, reason, message, field_path=f"spec.containers{{{container}}}")
+
+        return NodeServices(
+            options=options, clock=clock, runtime=runtime, network=self.network,
+            sandboxes=Sandboxes(options, runtime, self.network, info),
+            volumes=VolumeManager(Path(options.root_dir), clock),
+            objects=objects, tokens=TokenCache(client, clock), images=images, devices=self.devices,
+            terminator=Terminator(runtime, clock),
+            starter=Starter(options, info, runtime, images, objects, self.devices, service_env, clock),
+            restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),
+            probes=Probes(clock, runner(runtime), manager.wake, unhealthy),
+            statuses=statuses, events=self.events, allocatable=self.agent.allocatable,
+            refuse=lambda pod: manager.refuse(pod, self.agent.node()),
+            remove_cgroup=lambda pod: cgroups.remove(sandbox.cgroup_parent(options, info, pod)),
+        )  # fmt: skip
+
+
+def make_runtime(options: Options, clock: Clock) -> Runtime:
+    """The runtime the options name; its library is imported only then. Raises RuntimeUnavailable."""
+    if options.runtime == "simulated":
+        from kubelet.runtime.simulated import SimulatedRuntime
+
+        return SimulatedRuntime(clock)
+    from kubelet.runtime.docker import DockerRuntime
+
+    while True:
+        try:
+            return DockerRuntime(options.profile, options.node_name, options.docker_host)
+        except RuntimeUnavailable as error:
+            _log.warning("%s", error)
+            clock.sleep(1.0)
+
+
+def connect(runtime: Runtime, clock: Clock, ended: threading.Event) -> tuple[Runtime, Info]:
+    """The runtime and what it says of itself, once it answers."""
+    while True:
+        try:
+            return runtime, runtime.info()
+        except RuntimeUnavailable as error:
+            if ended.is_set():
+                raise
+            _log.warning("%s", error)
+            clock.wait(ended, 1.0)
+
+
+def make_devices(options: Options) -> DeviceManager:
+    """The device manager of this node."""
+    return NoDevices()
+
+
+def pod_network(options: Options) -> PodNetwork:
+    node = NodeNetwork(options.profile, options.node_name, options.bridge, options.node_ip, options.pod_cidr)
+    if options.network == "own":
+        return OwnPodNetwork(node)
+    if options.network == "docker":
+        return DockerPodNetwork(node, options.engine_network or f"minikube-py-{options.profile}")
+    return UnwiredPodNetwork(options.pod_cidr)
+
+
+def proxy_scope(options: Options) -> Scope:
+    """What this node's service proxy looks after."""
+    vip = options.cluster_dns[0] if options.cluster_dns else ""
+    service_cidr = options.service_cluster_ip_range
+    if not service_cidr and vip:
+        service_cidr = str(ipaddress.ip_network(f"{vip}/16", strict=False))
+    return Scope(
+        table_name(options.profile, options.node_name), service_cidr, node=options.node_name, node_ip=options.node_ip,
+        pod_cidr=options.pod_cidr, dns_vip=vip,
+    )  # fmt: skip
+
+
+def _is_loopback(server: str) -> bool:
+    return "//127." in server or "//localhost" in server or "//[::1]" in server
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run(parse(sys.argv[1:]))

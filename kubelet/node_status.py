@@ -1,0 +1,149 @@
+"""`Node.status` and what a node is registered with: pure functions of the options, the engine and a few readings.
+
+Who calls it: `node`. Invariant: capacity is the share this node was given, not the machine's; everything others add to a node
+(extended resources, conditions of other agents, labels) is left to them.
+Upstream: pkg/kubelet/nodestatus/setters.go, pkg/kubelet/kubelet_node_status.go.
+"""
+
+import contextlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubelet.options import Options
+from kubelet.runtime.base import Image, Info
+from minikube_py import KUBERNETES_RELEASE
+from minikube_py.api.types import Obj
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
+_LEAST_MEMORY, _LEAST_DISK = 100 << 20, 0.10
+_MOST_IMAGES = 50
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What was measured: bytes of memory available, free part of the disk (0…1), whether the engine answers."""
+
+    memory_available: int
+    disk_free: float
+    runtime_error: str = ""
+
+
+def read(root: Path, runtime_error: str) -> Readings:
+    """Measure now."""
+    available = _LEAST_MEMORY
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    disk = os.statvfs(root)
+    return Readings(available, disk.f_bavail / max(1, disk.f_blocks), runtime_error)
+
+
+def registration(options: Options) -> Obj:
+    """The Node object without its status."""
+    arch = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    labels = {
+        "beta.kubernetes.io/arch": arch, "beta.kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
+        "kubernetes.io/hostname": options.node_name, "kubernetes.io/os": "linux", **options.node_labels,
+    }  # fmt: skip
+    spec: Obj = {"podCIDR": options.pod_cidr, "podCIDRs": [options.pod_cidr]}
+    if options.register_taints:
+        spec["taints"] = [_taint(text) for text in options.register_taints]
+    return {
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": options.node_name, "labels": labels}, "spec": spec,
+    }  # fmt: skip
+
+
+def _taint(text: str) -> Obj:
+    key, _, effect = text.rpartition(":")
+    name, _, value = key.partition("=")
+    return {"key": name, "effect": effect, **({"value": value} if value else {})}
+
+
+def status(
+    options: Options, info: Info, images: Sequence[Image], readings: Readings, devices: Mapping[str, str],
+    allocatable_devices: Mapping[str, str], old: Sequence[Obj], now: str,
+) -> Obj:  # fmt: skip
+    """The parts of a node's status that are ours. In: `old` are the present conditions, whose transition times live on."""
+    return {
+        "addresses": [
+            {"type": "InternalIP", "address": options.node_ip}, {"type": "Hostname", "address": options.node_name},
+        ],
+        "capacity": {**options.capacity, **devices},
+        "allocatable": {**options.capacity, **allocatable_devices},
+        "conditions": conditions(readings, old, now),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": options.port}},
+        "images": [_image(image) for image in sorted(images, key=lambda i: -i.size)[:_MOST_IMAGES] if image.names],
+        "nodeInfo": node_info(info),
+    }  # fmt: skip
+
+
+def _image(image: Image) -> Obj:
+    return {"names": [*image.digests, *image.names][:5], "sizeBytes": image.size}
+
+
+def conditions(readings: Readings, old: Sequence[Obj], now: str) -> list[Obj]:
+    """Our four conditions; a condition's transition time moves only when its status does."""
+    memory, disk = readings.memory_available < _LEAST_MEMORY, readings.disk_free < _LEAST_DISK
+    ready = not readings.runtime_error
+    wanted = [
+        ("MemoryPressure", memory, "KubeletHasInsufficientMemory" if memory else "KubeletHasSufficientMemory",
+         "kubelet has insufficient memory available" if memory else "kubelet has sufficient memory available"),
+        ("DiskPressure", disk, "KubeletHasDiskPressure" if disk else "KubeletHasNoDiskPressure",
+         "kubelet has disk pressure" if disk else "kubelet has no disk pressure"),
+        ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", ready, "KubeletReady" if ready else "KubeletNotReady",
+         "kubelet is posting ready status" if ready else f"container runtime is down: {readings.runtime_error}"),
+    ]  # fmt: skip
+    known = {condition["type"]: condition for condition in old}
+    result = []
+    for kind, value, reason, message in wanted:
+        text = "True" if value else "False"
+        before = known.get(kind, {})
+        since = before.get("lastTransitionTime", now) if before.get("status") == text else now
+        result.append({
+            "type": kind, "status": text, "reason": reason, "message": message, "lastHeartbeatTime": now,
+            "lastTransitionTime": since,
+        })  # fmt: skip
+    return result
+
+
+def node_info(info: Info) -> Obj:
+    version = f"v{KUBERNETES_RELEASE}.0+minikube-py"
+    return {
+        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "bootID": _line("/proc/sys/kernel/random/boot_id"),
+        "containerRuntimeVersion": f"{info.name}://{info.version}",
+        "kernelVersion": info.kernel or platform.release(),
+        "kubeProxyVersion": "",
+        "kubeletVersion": version,
+        "machineID": _line("/etc/machine-id"),
+        "operatingSystem": "linux",
+        "osImage": info.operating_system or "Linux",
+        "systemUUID": _line("/sys/class/dmi/id/product_uuid") or _line("/etc/machine-id"),
+    }
+
+
+def _line(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().strip()
+    return ""
+
+
+def worth_writing(old: Obj, new: Obj) -> bool:
+    """Whether a status differs from the server's in anything but the heartbeat."""
+
+    def stripped(entries: Sequence[Obj]) -> list[Obj]:
+        return [{k: v for k, v in entry.items() if k != "lastHeartbeatTime"} for entry in entries]
+
+    held = {condition["type"]: condition for condition in old.get("conditions") or []}
+    ours = [held[c["type"]] for c in new["conditions"] if c["type"] in held]
+    if stripped(ours) != stripped(new["conditions"]):
+        return True
+    for key in ("capacity", "allocatable"):
+        if any((old.get(key) or {}).get(name) != value for name, value in new[key].items()):
+            return True
+    return any(old.get(key) != new[key] for key in ("addresses", "nodeInfo", "daemonEndpoints"))

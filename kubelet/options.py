@@ -1,0 +1,105 @@
+"""The kubelet's command line: one frozen dataclass, filled from flags.
+
+Who calls it: `kubelet.main`; the supervisor, which parses before it forks; tests, which build `Options` directly.
+Invariant: everything a kubelet needs to know about its place in the world is in here; nothing is read from the environment.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from minikube_py.api import quantity
+
+_DEFAULT_CAPACITY = {"cpu": "2", "memory": "4Gi", "pods": "110", "ephemeral-storage": "20Gi"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Durations in seconds, sizes as Kubernetes quantities."""
+
+    kubeconfig: str
+    node_name: str
+    root_dir: str
+    profile: str = "minikube-py"
+    runtime: str = "docker"
+    docker_host: str = ""
+    pod_cidr: str = "10.244.1.0/24"
+    node_ip: str = "127.0.0.1"
+    bridge: str = ""
+    engine_network: str = ""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    port: int = 10250
+    tls_cert: str = ""
+    tls_key: str = ""
+    client_ca: str = ""
+    capacity: dict[str, str] = field(default_factory=lambda: dict(_DEFAULT_CAPACITY))
+    node_labels: dict[str, str] = field(default_factory=dict)
+    register_taints: tuple[str, ...] = ()
+    node_status_update_frequency: float = 10.0
+    node_lease_renew_interval: float = 10.0
+    node_lease_duration: int = 40
+    sync_frequency: float = 60.0
+    relist_period: float = 60.0
+    crash_backoff: float = 10.0
+    crash_backoff_max: float = 300.0
+    image_backoff: float = 10.0
+    nvml_library: str = "none"
+    gpus: str = ""
+    network: str = "own"
+    service_proxy: bool = True
+    service_cluster_ip_range: str = ""
+    pause_image: str = "registry.k8s.io/pause:3.10"
+    pod_pids_limit: int = 0
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Options from flags. Exits with one sentence on a flag that makes no sense."""
+    parser = argparse.ArgumentParser(prog="kubelet", description="The node agent: runs the pods bound to one node.")
+    text = [
+        "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
+        "engine-network", "cluster-domain", "service-cluster-ip-range", "tls-cert", "tls-key", "client-ca",
+        "nvml-library", "gpus", "pause-image",
+    ]  # fmt: skip
+    required = {"kubeconfig", "node-name", "root-dir"}
+    for name in text:
+        parser.add_argument(f"--{name}", required=name in required, default=argparse.SUPPRESS)
+    for name in (
+        "node-status-update-frequency", "node-lease-renew-interval", "sync-frequency", "relist-period",
+        "crash-backoff", "crash-backoff-max", "image-backoff",
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=float, default=argparse.SUPPRESS, metavar="SECONDS")
+    for name in ("port", "node-lease-duration", "pod-pids-limit"):
+        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
+    parser.add_argument("--runtime", choices=("docker", "simulated"), default=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=("own", "docker", "none"), default=argparse.SUPPRESS)
+    parser.add_argument("--service-proxy", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
+    parser.add_argument("--cluster-dns", type=_listed, default=argparse.SUPPRESS)
+    parser.add_argument("--register-taints", type=_listed, default=argparse.SUPPRESS, metavar="KEY=VALUE:EFFECT,…")
+    parser.add_argument("--capacity", type=_capacity, default=argparse.SUPPRESS, metavar="cpu=2,memory=4Gi,pods=110")
+    parser.add_argument("--node-labels", type=_pairs, default=argparse.SUPPRESS, metavar="K=V,…")
+    return Options(**vars(parser.parse_args(argv)))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = {}
+    for part in _listed(text):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise argparse.ArgumentTypeError(f"{part!r} is not NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _capacity(text: str) -> dict[str, str]:
+    given = _pairs(text)
+    for name, value in given.items():
+        try:
+            quantity.parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"capacity {name}={value}: {error}") from error
+    return {**_DEFAULT_CAPACITY, **given}

@@ -1,0 +1,34 @@
+"""Small questions about a pod's spec. Pure. Who calls it: everything in this package. Invariant: nothing is changed."""
+
+from collections.abc import Iterator
+
+from minikube_py.api.types import Obj
+
+
+def containers_of(pod: Obj) -> Iterator[Obj]:
+    """Init, main and ephemeral containers, in this order."""
+    spec = pod["spec"]
+    for group in ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec.get(group) or []
+
+
+def container_of(pod: Obj, name: str) -> Obj | None:
+    return next((container for container in containers_of(pod) if container["name"] == name), None)
+
+
+def host_network(pod: Obj) -> bool:
+    return bool(pod["spec"].get("hostNetwork"))
+
+
+def field_path(pod: Obj, name: str) -> str:
+    """How events point at a container: "spec.containers{web}"."""
+    for group in ("initContainers", "containers", "ephemeralContainers"):
+        if any(container["name"] == name for container in pod["spec"].get(group) or []):
+            return f"spec.{group}{{{name}}}"
+    return ""
+
+
+def grace_period(pod: Obj) -> int:
+    """Seconds a pod has to end: as the deletion asks, else as its spec says."""
+    asked = pod["metadata"].get("deletionGracePeriodSeconds")
+    return int(asked if asked is not None else pod["spec"].get("terminationGracePeriodSeconds", 30))

@@ -1,0 +1,462 @@
+"""One pod's life on this node: look, decide, act, report; and at the end stop everything and let go.
+
+Who calls it: `pod_manager` calls `sync` (never twice at once) whenever spec, container, probe or timer give reason to.
+Invariants: every step starts from what the runtime shows, so a worker that was cut off anywhere carries on; once a pod is
+ending it never starts anything again; the API object is only removed when nothing of the pod runs any more.
+Stop 7 of the data path. Upstream: pkg/kubelet/pod_workers.go and SyncPod, SyncTerminatingPod, SyncTerminatedPod in kubelet.go.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kubelet import status as pod_status
+from kubelet.backoff import duration
+from kubelet.container_status import Facts
+from kubelet.decide import Plan, Start, decide
+from kubelet.devices.base import DeviceError
+from kubelet.downward import View
+from kubelet.errors import ImageError, StartError, VolumeError
+from kubelet.lifecycle import read_message, together
+from kubelet.network.ipam import AddressesExhausted
+from kubelet.node_services import NodeServices
+from kubelet.observation import Observation, observe
+from kubelet.pod_spec import field_path, grace_period, host_network
+from kubelet.runtime import labels
+from kubelet.runtime.base import CONTAINER, EXITED, ContainerNotFound, RuntimeFault, RuntimeUnavailable, Status
+from kubelet.start_container import Surroundings
+from kubelet.status import FAILED, SUCCEEDED, Verdict
+from kubelet.volumes.sources import Sources
+from minikube_py.api.clock import parse_rfc3339, rfc3339
+from minikube_py.api.meta import is_terminating, uid_of
+from minikube_py.api.types import Obj
+
+_log = logging.getLogger(__name__)
+_ENGINE_AWAY, _RETRY, _RETRY_CAP, _MAX_ROUNDS = 1.0, 0.5, 60.0, 50
+
+
+@dataclass
+class _Seen:
+    """What this worker knows of its containers, and which of them it has to look at again."""
+
+    statuses: dict[str, Status] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    dirty: set[str] = field(default_factory=set)
+    everything: bool = True
+
+
+class PodWorker:
+    """The pod with one uid. `sync` is called by one thread at a time, everything else from anywhere."""
+
+    def __init__(self, node: NodeServices, pod: Obj) -> None:
+        self.node, self.pod, self.uid = node, pod, uid_of(pod)
+        self.admitted = self.ended = self.gone = False
+        self._removed = self._ending = False
+        self._verdict: Verdict | None = None
+        self._seen = _Seen()
+        self._lock = threading.Lock()
+        self._waiting: dict[str, tuple[str, str]] = {}
+        self._trouble = 0
+        self._first_seen = node.clock.time()
+        self._start_time = rfc3339(node.clock.now())
+        self._volumes_fresh_at = 0.0
+
+    # --- told from outside
+
+    def update(self, pod: Obj) -> None:
+        """The API object changed."""
+        shorter = self._ending and is_terminating(pod) and grace_period(pod) < grace_period(self.pod)
+        self.pod = pod
+        if shorter and not self.ended:
+            threading.Thread(target=self._hurry, args=(grace_period(pod),), name="hurry", daemon=True).start()
+
+    def removed(self) -> None:
+        """The API object is gone."""
+        self._removed = True
+
+    def look_again(self, container_id: str = "") -> None:
+        """Something happened to this container ("" = to who knows which)."""
+        with self._lock:
+            if container_id:
+                self._seen.dirty.add(container_id)
+            else:
+                self._seen.everything = True
+
+    def differs(self, listed: Mapping[str, str]) -> bool:
+        """Whether a fresh list (id → state) shows anything this worker does not know."""
+        with self._lock:
+            return {id_: status.state for id_, status in self._seen.statuses.items()} != dict(listed)
+
+    @property
+    def occupies(self) -> bool:
+        """Whether the pod counts against the node's resources."""
+        return self.admitted and not self.ended
+
+    # --- one step
+
+    def sync(self) -> float | None:
+        """Bring the pod closer to what it should be. Out: seconds until it wants to be called again, None = when told."""
+        try:
+            self._look()
+            again = self._end() if self._must_end() else self._live()
+        except RuntimeUnavailable as error:
+            _log.info("pod %s waits: %s", self.pod["metadata"]["name"], error)
+            self.look_again()
+            return _ENGINE_AWAY
+        except RuntimeFault as error:
+            _log.warning("pod %s: %s", self.pod["metadata"]["name"], error)
+            self.look_again()
+            return self._later()
+        return again
+
+    def _later(self) -> float:
+        self._trouble += 1
+        return float(min(_RETRY_CAP, _RETRY * 2.0 ** min(self._trouble - 1, 10)))
+
+    # --- look
+
+    def _look(self) -> None:
+        with self._lock:
+            everything, dirty = self._seen.everything, self._seen.dirty
+            self._seen.everything, self._seen.dirty = False, set()
+        try:
+            if everything:
+                self._look_at_all()
+            else:
+                for container_id in dirty:
+                    self._inspect(container_id)
+        except RuntimeFault:
+            self.look_again()
+            raise
+
+    def _look_at_all(self) -> None:
+        found = {summary.id: summary.state for summary in self.node.runtime.list_all(self.uid)}
+        with self._lock:
+            known = dict(self._seen.statuses)
+            for id_ in known.keys() - found.keys():
+                del self._seen.statuses[id_]
+        for id_, state in found.items():
+            if id_ not in known or known[id_].state != state or state != EXITED:
+                self._inspect(id_)
+
+    def _inspect(self, container_id: str) -> None:
+        try:
+            status = self.node.runtime.inspect(container_id)
+        except ContainerNotFound:
+            with self._lock:
+                self._seen.statuses.pop(container_id, None)
+            return
+        if status.state == EXITED and status.kind == CONTAINER and container_id not in self._seen.messages:
+            own = status.labels
+            file, policy = own.get(labels.MESSAGE_FILE, ""), own.get(labels.MESSAGE_POLICY, "File")
+            self._seen.messages[container_id] = read_message(self.node.runtime, status, file, policy)
+        with self._lock:
+            self._seen.statuses[container_id] = status
+
+    def _observed(self) -> Observation:
+        with self._lock:
+            return observe(self._seen.statuses.values())
+
+    # --- live
+
+    def _must_end(self) -> bool:
+        if self._ending or self._removed or is_terminating(self.pod):
+            return True
+        if (self.pod.get("status") or {}).get("phase") in (SUCCEEDED, FAILED):
+            return True
+        limit = self.pod["spec"].get("activeDeadlineSeconds")
+        if limit is not None and self._active_for() >= limit:
+            self._verdict = Verdict("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+            self._event("Normal", "DeadlineExceeded", self._verdict.message)
+            return True
+        return False
+
+    def _active_for(self) -> float:
+        began = (self.pod.get("status") or {}).get("startTime") or self._start_time
+        return self.node.clock.time() - parse_rfc3339(began).timestamp()
+
+    def _live(self) -> float | None:
+        if not self.admitted and not self._admit():
+            return self._end()
+        waits: list[float] = []
+        for _ in range(_MAX_ROUNDS):
+            seen = self._observed()
+            probes = self.node.probes
+            probes.follow(self.pod, [s for s in seen.running() if seen.current(s.name) is s], self._ip(seen))
+            plan = decide(self.pod, seen, probes.failing(self.uid), probes.started)
+            if plan.finished:
+                return self._end()
+            if not plan or not self._carry_out(plan, waits):
+                break
+            if self._must_end():
+                return self._end()
+        self._refresh_volumes(waits)
+        self._forget_old(self._observed())
+        self._publish()
+        limit = self.pod["spec"].get("activeDeadlineSeconds")
+        if limit is not None:
+            waits.append(max(0.1, limit - self._active_for()))
+        return min(waits, default=None)
+
+    def _admit(self) -> bool:
+        """The node's own check, for a pod that has nothing here yet."""
+        known = bool(self._seen.statuses)
+        self.admitted, self._verdict = True, None
+        if known:
+            return True
+        verdict = None
+        if not (self.pod.get("status") or {}).get("startTime"):
+            verdict = self.node.refuse(self.pod)
+        if verdict is None:
+            try:
+                self.node.devices.admit(self.pod)
+                return True
+            except DeviceError as error:
+                verdict = Verdict(error.reason, f"Pod was rejected: {error}")
+        self.admitted, self._verdict = False, verdict
+        self._event("Warning", verdict.reason, verdict.message)
+        return False
+
+    def _carry_out(self, plan: Plan, waits: list[float]) -> bool:
+        """Do what the plan says, as far as it can be done now. Out: True when something changed: ask for a plan again."""
+        changed = bool(plan.kill or plan.remove)
+        together(lambda kill: self._kill(kill.status, kill.why), plan.kill)
+        for container_id in plan.remove:
+            self.node.runtime.remove(container_id)
+            self._inspect(container_id)
+        if plan.create_sandbox is not None:
+            return self._make_sandbox(plan.create_sandbox, waits)
+        for start in plan.start:
+            if self._must_end():
+                return True
+            changed = self._start(start, waits) or changed
+        return changed
+
+    def _kill(self, status: Status, why: str) -> None:
+        grace = self.node.probes.grace_of(status.id)
+        limit = grace_period(self.pod) if grace is None else grace
+        self.node.terminator.stop(self.pod, status, limit, status.ip or self._ip(self._observed()), self._notify, why)
+        self._inspect(status.id)
+
+    def _make_sandbox(self, attempt: int, waits: list[float]) -> bool:
+        node = self.node
+        try:
+            self._surroundings(None)
+            status = node.sandboxes.create(self.pod, attempt, node.volumes.pod_directory(self.uid))
+        except VolumeError as error:
+            self._event("Warning", "FailedMount", str(error))
+        except RuntimeUnavailable:
+            raise
+        except (RuntimeFault, OSError, AddressesExhausted) as error:
+            self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            self.look_again()
+            self._look()
+        else:
+            self._trouble = 0
+            with self._lock:
+                self._seen.statuses[status.id] = status
+            return True
+        waits.append(self._later())
+        return False
+
+    def _surroundings(self, sandbox: Status | None) -> tuple[Surroundings | None, View]:
+        """The pod's volumes, set up. Raises VolumeError."""
+        node = self.node
+        try:
+            ip = node.sandboxes.address_for(self.pod)
+        except AddressesExhausted as error:
+            raise VolumeError(str(error)) from error
+        view = View(node.options.node_ip, ip, node.allocatable())
+        volumes = node.volumes.setup(self.pod, self._sources(view))
+        self._volumes_fresh_at = node.clock.monotonic()
+        directory = node.volumes.pod_directory(self.uid)
+        around = Surroundings(sandbox, directory, volumes, view, self._first_seen) if sandbox else None
+        return around, view
+
+    def _sources(self, view: View) -> Sources:
+        objects, since = self.node.objects, self._first_seen
+        return Sources(
+            get=lambda plural, namespace, name: objects.get(plural, namespace, name, since),
+            token=self.node.tokens.get, view=view,
+        )  # fmt: skip
+
+    def _start(self, start: Start, waits: list[float]) -> bool:
+        node, name = self.node, start.container
+        key = f"{self.uid}_{name}"
+        if start.after is not None and self._held_back(start, key, waits):
+            return False
+        sandbox = self._observed().sandbox
+        if sandbox is None:
+            return True
+        try:
+            around, _ = self._surroundings(sandbox)
+            assert around is not None
+            container_id = node.starter.start(self.pod, start, around, self._notify)
+        except VolumeError as error:
+            self._event("Warning", "FailedMount", str(error))
+            waits.append(self._later())
+            return False
+        except StartError as error:
+            self._waiting[name] = (error.reason, error.message)
+            self.look_again()
+            self._look()
+            by_image = isinstance(error, ImageError)
+            waits.append(node.images.retry_after(self.pod, self._image(name)) if by_image else self._later())
+            return False
+        self._trouble = 0
+        self._waiting.pop(name, None)
+        self._inspect(container_id)
+        return True
+
+    def _image(self, name: str) -> str:
+        group = (*self.pod["spec"]["containers"], *(self.pod["spec"].get("initContainers") or ()))
+        return next((str(container["image"]) for container in group if container["name"] == name), "")
+
+    def _held_back(self, start: Start, key: str, waits: list[float]) -> bool:
+        """CrashLoopBackOff: whether this restart has to wait."""
+        ended = start.after
+        assert ended is not None
+        moment = (ended.finished_at or ended.created_at or self.node.clock.now()).timestamp()
+        left = self.node.restarts.remaining(key, moment)
+        if left <= 0:
+            self.node.restarts.failed(key, moment)
+            return False
+        meta = self.pod["metadata"]
+        message = (
+            f"back-off {duration(self.node.restarts.delay(key))} restarting failed container={start.container} "
+            f"pod={meta['name']}_{meta['namespace']}({self.uid})"
+        )
+        if self._waiting.get(start.container, ("",))[0] != "CrashLoopBackOff":
+            self._notify(start.container, "Warning", "BackOff", message)
+        self._waiting[start.container] = ("CrashLoopBackOff", message)
+        waits.append(left + 0.01)
+        return True
+
+    def _refresh_volumes(self, waits: list[float]) -> None:
+        """Projected volumes follow their sources while the pod runs."""
+        node = self.node
+        if not node.volumes.changes(self.pod) or self._observed().sandbox is None:
+            return
+        period = node.options.sync_frequency
+        if node.clock.monotonic() - self._volumes_fresh_at >= period:
+            try:
+                self._surroundings(None)
+            except VolumeError as error:
+                _log.info("pod %s: %s", self.pod["metadata"]["name"], error)
+            self._volumes_fresh_at = node.clock.monotonic()
+        waits.append(period)
+
+    def _forget_old(self, seen: Observation) -> None:
+        """Keep the newest instance of each container and the one before; old sandboxes go."""
+        for group in seen.containers.values():
+            self._drop(group[2:])
+        self._drop(seen.sandboxes[1:])
+
+    def _drop(self, statuses: tuple[Status, ...]) -> None:
+        for status in statuses:
+            if status.state == EXITED:
+                self.node.runtime.remove(status.id)
+                self._inspect(status.id)
+                self._seen.messages.pop(status.id, None)
+
+    # --- end
+
+    def _end(self) -> float | None:
+        """Stop everything, give everything back, say so; when the API object is gone, remove the last traces."""
+        self._ending = True
+        node, seen = self.node, self._observed()
+        if self.ended and not seen.running():
+            self._conclude(self._ip(seen))
+            return None
+        node.probes.follow(self.pod, (), "")
+        running = seen.running()
+        if running:
+            grace = max(1, grace_period(self.pod))
+            node.terminator.stop_all(self.pod, running, grace, self._ip(seen), self._notify)
+            for status in running:
+                self._inspect(status.id)
+        for sandbox in seen.sandboxes:
+            if sandbox.state != EXITED:
+                node.runtime.stop_sandbox(sandbox.id)
+                self._inspect(sandbox.id)
+        if self._observed().running():
+            return self._later()
+        final_ip = self._ip(seen)
+        try:
+            node.network.teardown(self.uid)
+            node.volumes.release(self.uid)
+        except OSError as error:
+            _log.warning("pod %s: %s", self.pod["metadata"]["name"], error)
+            return self._later()
+        node.devices.release(self.uid)
+        node.tokens.forget(self.uid)
+        self.ended = True
+        self._conclude(final_ip)
+        return None
+
+    def _conclude(self, ip: str) -> None:
+        """Nothing of the pod runs any more: report that, or, when the API object is gone, remove the last traces."""
+        if self._removed:
+            self._vanish()
+        else:
+            self._publish(terminal=True, ip=ip)
+
+    def _vanish(self) -> None:
+        node = self.node
+        for status in self._observed().everything():
+            node.runtime.remove(status.id)
+        node.volumes.teardown(self.uid)
+        node.remove_cgroup(self.pod)
+        node.images.forget(self.uid)
+        node.restarts.forget(f"{self.uid}_")
+        node.statuses.forget(self.uid)
+        self.gone = True
+
+    def _hurry(self, grace: int) -> None:
+        """A deletion with less patience arrived while containers are being stopped."""
+        for status in self._observed().running():
+            try:
+                self.node.runtime.stop_container(status.id, max(1, grace))
+            except RuntimeFault as error:
+                _log.info("cannot hurry %s: %s", status.id[:12], error)
+
+    # --- report
+
+    def _ip(self, seen: Observation) -> str:
+        if host_network(self.pod):
+            return self.node.options.node_ip if seen.sandboxes else ""
+        return seen.sandboxes[0].ip if seen.sandboxes else ""
+
+    def _publish(self, *, terminal: bool = False, ip: str = "") -> None:
+        node = self.node
+        pod = node.statuses.current(self.pod)
+        if self._verdict is not None and not self._seen.statuses:
+            status = pod_status.rejected(pod, self._verdict, self._start_time)
+        elif terminal and (pod.get("status") or {}).get("phase") in (SUCCEEDED, FAILED) and self._settled(pod):
+            status = pod["status"]
+        else:
+            facts = Facts(
+                runtime=node.runtime.name, waiting=self._waiting, messages=self._seen.messages,
+                ready=node.probes.ready, started=node.probes.started, terminal=terminal,
+            )  # fmt: skip
+            seen = self._observed()
+            status = pod_status.generate(
+                pod, seen, facts, now=rfc3339(node.clock.now()), start_time=self._start_time,
+                host_ip=node.options.node_ip, pod_ip=ip or self._ip(seen), verdict=self._verdict,
+            )  # fmt: skip
+        node.statuses.set(pod, status, delete=terminal and is_terminating(self.pod))
+
+    @staticmethod
+    def _settled(pod: Obj) -> bool:
+        """Whether the pod's status says already that all its containers have ended."""
+        entries = pod["status"].get("containerStatuses") or []
+        return bool(entries) and all("terminated" in entry.get("state", {}) for entry in entries)
+
+    def _notify(self, container: str, kind: str, reason: str, message: str) -> None:
+        self.node.events.event(self.pod, kind, reason, message, field_path=field_path(self.pod, container))
+        if reason == "Pulling":
+            self._publish()  # this may take minutes: show what there is
+
+    def _event(self, kind: str, reason: str, message: str) -> None:
+        self.node.events.event(self.pod, kind, reason, message)

@@ -1,0 +1,1 @@
+"""The container runtimes a kubelet can drive, behind one seam (`base.Runtime`)."""

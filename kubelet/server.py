@@ -1,0 +1,154 @@
+"""The kubelet's own HTTPS API: logs, exec, attach, port-forward, pods, stats, metrics.
+
+Who calls it: the API server relays users' requests here; Prometheus reads the metrics. `main` starts it, in a thread with an
+event loop of its own. Invariants: only the API server's client certificate (or another of group system:masters) gets an
+answer, /healthz apart; a stream holds a thread only while it is open.
+Upstream: pkg/kubelet/server/server.go.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import uvicorn
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from kubelet import container_logs, port_forward, remote_command, stats
+from kubelet.asgi import Call, HttpError, Receive, Scope, Send
+from kubelet.options import Options
+from kubelet.pod_manager import PodManager
+from kubelet.runtime.base import Info, Runtime
+from minikube_py.api.clock import Clock
+
+_log = logging.getLogger(__name__)
+_IDENTITY = "kubelet.identity"
+_ALLOWED_USER, _ALLOWED_GROUP = "kube-apiserver-kubelet-client", "system:masters"
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 that tells the application whose certificate the connection showed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.app_state = {_IDENTITY: allowed(tls.getpeercert(binary_form=True) or b"")}
+        super().connection_made(transport)
+
+
+def allowed(certificate: bytes) -> bool:
+    """Whether this (already verified) client certificate may use the kubelet's API. In: DER, b"" for none."""
+    if not certificate:
+        return False
+    subject = x509.load_der_x509_certificate(certificate).subject
+    users = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    groups = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    return _ALLOWED_USER in users or _ALLOWED_GROUP in groups
+
+
+Handler = Callable[[Call], Awaitable[None]]
+
+
+class KubeletServer:
+    """Listens on the node's address; `start` and `stop` once each."""
+
+    def __init__(self, options: Options, runtime: Runtime, pods: PodManager, info: Info, clock: Clock) -> None:
+        self._options = options
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        place = container_logs.Place(runtime, pods)
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("http", "healthz"): _healthz,
+            ("http", "pods"): lambda call: call.json(
+                {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods.pods()}
+            ),
+            ("http", "containerLogs"): container_logs.handler(place, clock),
+            ("websocket", "exec"): remote_command.exec_handler(place),
+            ("websocket", "attach"): remote_command.attach_handler(place),
+            ("websocket", "portForward"): port_forward.handler(place),
+            ("http", "stats"): stats.summary_handler(options, runtime, pods, clock),
+            ("http", "metrics"): stats.metrics_handler(options, runtime, pods),
+        }
+
+    def start(self) -> None:
+        """Listen and serve in a thread. Raises OSError when the address is not ours or the port is taken."""
+        listening = socket.socket(socket.AF_INET6 if ":" in self._options.node_ip else socket.AF_INET)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((self._options.node_ip, self._options.port))
+        except OSError as error:
+            listening.close()
+            where = f"{self._options.node_ip} port {self._options.port}"
+            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from None
+        tls = tls_context(self._options)
+        threading.Thread(target=self._run, args=(listening, tls), name="kubelet-server", daemon=True).start()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _run(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve(listening, tls))
+
+    async def _serve(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        config = uvicorn.Config(
+            self._app, interface="asgi3", http=_Protocol, ws="websockets-sansio", lifespan="off", log_config=None,
+            access_log=False, proxy_headers=False, server_header=False, date_header=False, ws_ping_interval=None,
+            ws_max_size=16 << 20, ws_per_message_deflate=False,
+        )  # fmt: skip
+        config.load()
+        state = ServerState()
+        server = await self._loop.create_server(
+            lambda: _Protocol(config=config, server_state=state, app_state={_IDENTITY: tls is None}),
+            sock=listening, ssl=tls, backlog=256,
+        )  # fmt: skip
+        await self._stop.wait()
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = _parsed(scope, receive, send)
+        try:
+            handler = self._routes.get((scope["type"], call.parts[0] if call.parts else ""))
+            if handler is None:
+                raise HttpError(404, "404 page not found")
+            if not scope.get("state", {}).get(_IDENTITY) and call.parts != ("healthz",):
+                raise HttpError(401, "Unauthorized")
+            await handler(call)
+        except HttpError as error:
+            await call.refuse(error)
+        except Exception as error:
+            _log.exception("%s", scope.get("path"))
+            await call.refuse(HttpError(500, str(error)))
+
+
+def _parsed(scope: Scope, receive: Receive, send: Send) -> Call:
+    raw = scope.get("raw_path") or scope["path"].encode()
+    parts = tuple(unquote(part) for part in raw.decode("latin-1").split("?")[0].strip("/").split("/") if part)
+    query: dict[str, Sequence[str]] = dict(parse_qs(scope.get("query_string", b"").decode(), keep_blank_values=True).items())
+    return Call(scope, receive, send, parts, query)
+
+
+async def _healthz(call: Call) -> None:
+    await call.text("ok")
+
+
+def tls_context(options: Options) -> ssl.SSLContext | None:
+    """TLS that asks for a client certificate; None serves plain HTTP (tests, without certificates). Raises OSError."""
+    if not options.tls_cert:
+        return None
+    context: Any = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.tls_cert, options.tls_key)
+    if options.client_ca:
+        context.load_verify_locations(options.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context  # type: ignore[no-any-return]
+

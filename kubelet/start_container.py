@@ -1,0 +1,142 @@
+"""Starting one container: image, config, create, start, postStart.
+
+Who calls it: `pod_worker` for every Start of a plan. Invariants: the engine's unique names make a second instance of the same
+attempt impossible; each failure is a StartError with the reason `kubectl` shows; events as upstream sends them.
+Stop 9 of the data path. Upstream: startContainer in pkg/kubelet/kuberuntime/kuberuntime_container.go.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubelet import container_config, env
+from kubelet.decide import Start
+from kubelet.devices.base import DeviceError, DeviceManager
+from kubelet.downward import View
+from kubelet.errors import ConfigError, RunError, StartError
+from kubelet.images import Images
+from kubelet.lifecycle import HookFailed, Notify, run_hook
+from kubelet.objects import ObjectCache
+from kubelet.options import Options
+from kubelet.pod_spec import container_of
+from kubelet.runtime import labels
+from kubelet.runtime.base import (
+    ContainerConfig,
+    Image,
+    Info,
+    NameConflict,
+    Runtime,
+    RuntimeFault,
+    RuntimeUnavailable,
+    Status,
+)
+from minikube_py.api.clock import Clock
+from minikube_py.api.errors import APIError
+from minikube_py.api.types import Obj
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the pod's containers share."""
+
+    sandbox: Status
+    directory: Path
+    volumes: dict[str, Path]
+    view: View
+    since: float  # objects read for it must not be older than this moment (epoch)
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Starts containers of one node."""
+
+    options: Options
+    info: Info
+    runtime: Runtime
+    images: Images
+    objects: ObjectCache
+    devices: DeviceManager
+    services: Callable[[Obj], dict[str, str]]
+    clock: Clock
+
+    def start(self, pod: Obj, start: Start, around: Surroundings, notify: Notify) -> str:
+        """Start it. Out: the container's id. Raises StartError; RuntimeUnavailable when the engine is away."""
+        container = container_of(pod, start.container)
+        assert container is not None
+
+        def tell(kind: str, reason: str, message: str) -> None:
+            notify(start.container, kind, reason, message)
+
+        image = self.images.ensure(pod, container, lambda: self._pull_secrets(pod, around.since), tell)
+        try:
+            config = self._config(pod, container, start, around, image)
+        except StartError as error:
+            tell("Warning", "Failed", f"Error: {error.message}")
+            raise
+        container_id = self._create(around.sandbox.id, config, tell)
+        tell("Normal", "Created", f"Container created: {start.container}")
+        try:
+            self.runtime.start_container(container_id)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFault as error:
+            tell("Warning", "Failed", f"Error: {error}")
+            raise RunError(str(error)) from error
+        tell("Normal", "Started", f"Container started: {start.container}")
+        self._post_start(container, container_id, around.sandbox.ip, tell)
+        return container_id
+
+    def _config(self, pod: Obj, container: Obj, start: Start, around: Surroundings, image: Image) -> ContainerConfig:
+        def get(plural: str, namespace: str, name: str) -> Obj | None:
+            return self.objects.get(plural, namespace, name, around.since)
+
+        try:
+            grant = self.devices.grant(pod, container)
+            environment = env.build(pod, container, self.services(pod), get, around.view)
+            context = container_config.Context(
+                self.options, self.info, around.directory, around.volumes, environment, image, grant
+            )  # fmt: skip
+            return container_config.build(pod, container, start.attempt, around.sandbox.id, context)
+        except (APIError, OSError) as error:
+            raise ConfigError(str(error)) from error
+        except DeviceError as error:
+            raise ConfigError(str(error), "CreateContainerError") from error
+
+    def _create(self, sandbox_id: str, config: ContainerConfig, tell: Callable[[str, str, str], None]) -> str:
+        try:
+            try:
+                return self.runtime.create_container(sandbox_id, config)
+            except NameConflict:  # made by a call whose answer was lost; it was never started by us
+                self._remove_leftover(config)
+                return self.runtime.create_container(sandbox_id, config)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFault as error:
+            tell("Warning", "Failed", f"Error: {error}")
+            raise StartError(str(error)) from error
+
+    def _remove_leftover(self, config: ContainerConfig) -> None:
+        for summary in self.runtime.list_all(config.pod.uid):
+            same = summary.labels.get(labels.CONTAINER_NAME) == config.name
+            if same and labels.attempt_of(summary.labels) == config.attempt:
+                self.runtime.remove(summary.id)
+
+    def _post_start(self, container: Obj, container_id: str, ip: str, tell: Callable[[str, str, str], None]) -> None:
+        hook = (container.get("lifecycle") or {}).get("postStart")
+        if not hook:
+            return
+        try:
+            run_hook(self.runtime, self.clock, container, container_id, hook, ip, 600.0)
+        except HookFailed as error:
+            tell("Warning", "FailedPostStartHook", f"PostStartHook failed: {error}")
+            tell("Normal", "Killing", "FailedPostStartHook")
+            self.runtime.stop_container(container_id, 2)
+            raise RunError(str(error), "PostStartHookError") from error
+
+    def _pull_secrets(self, pod: Obj, since: float) -> list[Obj]:
+        found = []
+        for reference in pod["spec"].get("imagePullSecrets") or []:
+            secret = self.objects.get("secrets", pod["metadata"]["namespace"], reference.get("name", ""), since)
+            if secret is not None:
+                found.append(secret)
+        return found

@@ -1,0 +1,44 @@
+"""Mounts of this machine: what is mounted where, tmpfs, unmounting.
+
+Who calls it: `volumes.manager`. Invariant: the kernel's mount table is the only record, so that whatever a crash left is found.
+"""
+
+import ctypes
+import os
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_DETACH, _NOFOLLOW = 2, 8
+
+
+def below(directory: Path) -> list[Path]:
+    """Every mount point at or below a directory, deepest first."""
+    root = os.path.realpath(directory)
+    found = [_unescape(line.split()[1]) for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return sorted((Path(path) for path in found if path == root or path.startswith(root + "/")), reverse=True)
+
+
+def _unescape(text: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
+
+
+def is_mounted(path: Path) -> bool:
+    return Path(os.path.realpath(path)) in below(path)
+
+
+def mount_tmpfs(path: Path, size: int = 0, mode: str = "0777") -> None:
+    """Mount a tmpfs; `size` in bytes, 0 = the kernel's default. Raises OSError."""
+    options = f"mode={mode}" + (f",size={size}" if size else "")
+    if _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, options.encode()) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot mount a tmpfs at {path}: {os.strerror(number)}")
+
+
+def unmount(path: Path) -> None:
+    """Detach a mount; it vanishes when its last user does. Not mounted is fine."""
+    if _libc.umount2(os.fsencode(path), _DETACH | _NOFOLLOW) != 0:
+        number = ctypes.get_errno()
+        if number not in (2, 22):  # gone, or no mount point
+            raise OSError(number, f"cannot unmount {path}: {os.strerror(number)}")
