@@ -18,6 +18,7 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from apiserver.options import OptionError, Options
@@ -65,6 +66,14 @@ def _whole(response: Response, keep_alive: bool) -> bytes:
     lines.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
     lines.append(response.body)
     return b"".join(lines)
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """Subprotocols are chosen by the application: kubectl offers one with a slash in it, which no strict parser takes."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn.process_subprotocol = lambda headers: None  # type: ignore[method-assign]
 
 
 def open_sockets(options: Options) -> list[socket.socket]:
@@ -117,7 +126,7 @@ async def _serve(sockets: list[socket.socket], tls: ssl.SSLContext | None, start
     loop = asyncio.get_running_loop()
     application, stopping = await start()
     config = uvicorn.Config(
-        application, interface="asgi3", http=_Protocol, ws="websockets-sansio", lifespan="off", log_config=None,
+        application, interface="asgi3", http=_Protocol, ws=_WebSocket, lifespan="off", log_config=None,
         access_log=False, proxy_headers=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS, server_header=False, date_header=False,
         ws_max_size=16 * 1024 * 1024, ws_ping_interval=None, ws_per_message_deflate=False,
     )  # fmt: skip

@@ -3,12 +3,13 @@
 Who calls it: `Streams`. Invariant: the kubelet is dialled first and the client accepted only when the kubelet accepted, so
 that a container that is not there is a Status and not a broken connection. Both sides speak the same channel protocol
 (the first byte of a frame is its channel: 0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize, 255 close); for the base64
-protocols the frames are recoded on the way. SPDY is not spoken; clients since kubectl 1.31 do not need it.
+protocols the frames are recoded on the way. SPDY is not spoken here; clients since kubectl 1.31 do not need it.
 Upstream: pkg/registry/core/pod/rest/subresources.go, apimachinery/pkg/util/remotecommand/constants.go,
 kubelet/pkg/cri/streaming/remotecommand/websocket.go.
 """
 
 import base64
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from apiserver.streaming.asgi import Stream
@@ -16,6 +17,9 @@ from apiserver.streaming.backend import kubelet_of, unreachable
 from apiserver.streaming.container import container_of, node_of, pod_of
 from apiserver.streaming.relay import carry
 from minikube_py.api import errors
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 BASE64 = ("v4.base64.channel.k8s.io", "base64.channel.k8s.io")
@@ -62,16 +66,20 @@ def choose(stream: Stream, spoken: tuple[str, ...]) -> str:
 async def relay(stream: Stream, url: str, node: str, protocol: str) -> None:
     """Dial the kubelet, accept the client, carry frames until either side closes."""
     spoken = SPOKEN_TO_KUBELET.get(protocol or V4, protocol)
-    try:
-        kubelet = await stream.backends.websocket("wss" + url.removeprefix("https"), [spoken], kubelet=True)
-    except OSError as error:
-        raise unreachable(node, error) from error
-    async with kubelet:
+    async with await dial_kubelet(stream, url, node, [spoken]) as kubelet:
         await stream.accept(protocol or None)
         if protocol in BASE64:
             await carry(stream, kubelet, decode_frame, encode_frame)
         else:
             await carry(stream, kubelet)
+
+
+async def dial_kubelet(stream: Stream, url: str, node: str, subprotocols: list[str]) -> "ClientConnection":
+    """A WebSocket to a node's kubelet. Raises InternalError when it cannot be reached, or the error it answered."""
+    try:
+        return await stream.backends.websocket("wss" + url.removeprefix("https"), subprotocols, kubelet=True)
+    except OSError as error:
+        raise unreachable(node, error) from error
 
 
 def _kubelet_query(stream: Stream) -> str:

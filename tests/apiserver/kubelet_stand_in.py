@@ -112,14 +112,23 @@ class KubeletStandIn:
         return socket
 
     async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        """Sends back what it gets, in reverse; on the end of data (v5) says goodbye and closes. Port 1 has no listener."""
         self._note(request)
-        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        if request.query["port"] == "1":
+            return web.Response(status=500, text="nothing listens on port 1")
+        socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io", "v4.channel.k8s.io"))
         await socket.prepare(request)
         port = int(request.query["port"]).to_bytes(2, "little")
-        await socket.send_bytes(b"\0" + port)
-        await socket.send_bytes(b"\1" + port)
-        async for message in socket:
-            await socket.send_bytes(b"\0" + message.data[1:][::-1])
+        with contextlib.suppress(ConnectionResetError):
+            await socket.send_bytes(b"\0" + port)
+            await socket.send_bytes(b"\1" + port)
+            async for message in socket:
+                if message.data == b"\xff\0":
+                    await socket.send_bytes(b"\0goodbye")
+                    break
+                await socket.send_bytes(b"\0" + message.data[1:][::-1])
+            await socket.close()
+        self.closed.set()
         return socket
 
     async def _echo(self, request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -52,10 +53,9 @@ def node(apiserver: APIServer) -> Iterator[KubeletStandIn]:
     client.create(PODS, pod_object("pending", "main", node=""))
     client.create(PODS, pod_object("lost", "main", node="dead"))
     client.create(PODS, pod_object("early", "main", node="bare"))
-    for name in ("p",):
-        made = client.get(PODS, name, NS)
-        made["status"] = {**made.get("status", {}), "podIP": "127.0.0.1"}
-        client.update(PODS, made, subresource="status")
+    made = client.get(PODS, "p", NS)
+    made["status"] = {**made.get("status", {}), "podIP": "127.0.0.1", "phase": "Running"}
+    client.update(PODS, made, subresource="status")
     yield stand_in
     stand_in.stop()
 
@@ -122,11 +122,11 @@ def test_a_followed_log_arrives_as_it_is_written_and_ends_with_its_client(
 
 
 def test_logs_over_a_websocket(apiserver: APIServer, node: KubeletStandIn) -> None:
-    with websocket(apiserver, f"{BASE}/p/log?container=main", "binary.k8s.io") as socket:
-        assert socket.subprotocol == "binary.k8s.io"
-        assert b"".join(bytes(frame) for frame in socket) == b"line one\nline two\n"  # type: ignore[arg-type]
-    with websocket(apiserver, f"{BASE}/p/log", "base64.binary.k8s.io") as socket:
-        assert b"".join(base64.b64decode(frame) for frame in socket) == b"line one\nline two\n"
+    with websocket(apiserver, f"{BASE}/p/log?container=main", "binary.k8s.io") as far:
+        assert far.subprotocol == "binary.k8s.io"
+        assert b"".join(bytes(frame) for frame in far) == b"line one\nline two\n"  # type: ignore[arg-type]
+    with websocket(apiserver, f"{BASE}/p/log", "base64.binary.k8s.io") as far:
+        assert b"".join(base64.b64decode(frame) for frame in far) == b"line one\nline two\n"
 
 
 def test_which_container_is_meant(apiserver: APIServer, node: KubeletStandIn) -> None:
@@ -169,32 +169,32 @@ def test_a_pod_without_a_node_has_no_logs_yet(apiserver: APIServer) -> None:
 @pytest.mark.parametrize("protocol", ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])
 def test_exec_carries_frames_both_ways(apiserver: APIServer, node: KubeletStandIn, protocol: str) -> None:
     path = f"{BASE}/p/exec?command=cat&command=-n&stdin=true&stdout=true&stderr=true"
-    with websocket(apiserver, path, "unknown", protocol) as socket:
-        assert socket.subprotocol == protocol
-        assert socket.recv() == b"\1cat -n"
-        socket.send(b"\0hello")
-        assert socket.recv() == b"\1HELLO"
-        socket.send(b"\0" + b"x" * 200_000)
-        assert socket.recv() == b"\1" + b"X" * 200_000
-        socket.send(b"\0exit")
-        assert list(socket) == [SUCCESS]
-        assert socket.close_code == 1000
+    with websocket(apiserver, path, "unknown", protocol) as far:
+        assert far.subprotocol == protocol
+        assert far.recv() == b"\1cat -n"
+        far.send(b"\0hello")
+        assert far.recv() == b"\1HELLO"
+        far.send(b"\0" + b"x" * 200_000)
+        assert far.recv() == b"\1" + b"X" * 200_000
+        far.send(b"\0exit")
+        assert list(far) == [SUCCESS]
+        assert far.close_code == 1000
     assert node.seen == [("GET", f"/exec/{NS}/p/main?command=cat&command=-n&input=1&output=1&error=1")]
 
 
 def test_exec_in_base64(apiserver: APIServer, node: KubeletStandIn) -> None:
-    with websocket(apiserver, f"{BASE}/p/exec?command=cat&stdin=1&stdout=1", "base64.channel.k8s.io") as socket:
-        assert socket.recv() == "1" + base64.b64encode(b"cat").decode()
-        socket.send("0" + base64.b64encode(b"hi").decode())
-        assert socket.recv() == "1" + base64.b64encode(b"HI").decode()
+    with websocket(apiserver, f"{BASE}/p/exec?command=cat&stdin=1&stdout=1", "base64.channel.k8s.io") as far:
+        assert far.recv() == "1" + base64.b64encode(b"cat").decode()
+        far.send("0" + base64.b64encode(b"hi").decode())
+        assert far.recv() == "1" + base64.b64encode(b"HI").decode()
     assert node.closed.wait(10), "the kubelet was not told that the client left"
 
 
 def test_attach_asks_for_a_terminal(apiserver: APIServer, node: KubeletStandIn) -> None:
     path = f"{BASE}/two/attach?container=b&stdin=true&stdout=true&stderr=true&tty=true"
-    with websocket(apiserver, path, "v4.channel.k8s.io") as socket:
-        socket.send(b"\0exit")
-        assert list(socket)[-1] == SUCCESS
+    with websocket(apiserver, path, "v4.channel.k8s.io") as far:
+        far.send(b"\0exit")
+        assert list(far)[-1] == SUCCESS
     assert node.seen == [("GET", f"/attach/{NS}/two/b?input=1&output=1&tty=1")]
 
 
@@ -253,14 +253,47 @@ def test_kubectl_execs_and_reads_logs(apiserver: APIServer, node: KubeletStandIn
 
 
 def test_port_forward_carries_its_channels(apiserver: APIServer, node: KubeletStandIn) -> None:
-    with websocket(apiserver, f"{BASE}/p/portforward?ports=8080", "v4.channel.k8s.io") as socket:
-        assert [socket.recv(), socket.recv()] == [b"\0\x90\x1f", b"\1\x90\x1f"]
-        socket.send(b"\0abc")
-        assert socket.recv() == b"\0cba"
+    with websocket(apiserver, f"{BASE}/p/portforward?ports=8080", "v4.channel.k8s.io") as far:
+        assert [far.recv(), far.recv()] == [b"\0\x90\x1f", b"\1\x90\x1f"]
+        far.send(b"\0abc")
+        assert far.recv() == b"\0cba"
     assert node.seen == [("GET", f"/portForward/{NS}/p?port=8080")]
     bad = refusal(apiserver, f"{BASE}/p/portforward?ports=http", "v4.channel.k8s.io")
     assert (bad["code"], bad["message"]) == (400, "unable to parse 'http' as a port: use a number from 1 to 65535")
     assert refusal(apiserver, f"{BASE}/p/portforward", "v4.channel.k8s.io")["code"] == 400
+
+
+def test_kubectl_forwards_ports(apiserver: APIServer, node: KubeletStandIn) -> None:
+    """SPDY in a WebSocket: several connections over one tunnel, half-closed ones, and one that cannot be made."""
+    kubectl = shutil.which("kubectl")
+    assert kubectl, "kubectl is not installed (make test installs it)"
+    command = [kubectl, "--kubeconfig", apiserver.kubeconfig, "-n", NS, "port-forward", "pod/p", ":8080", ":1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        local: dict[str, int] = {}
+        while len(local) < 2:
+            words = process.stdout.readline().split()
+            assert words[:2] == ["Forwarding", "from"], process.stderr.read()
+            if words[2].startswith("127.0.0.1:"):
+                local[words[4]] = int(words[2].rpartition(":")[2])
+        sockets = [socket.create_connection(("127.0.0.1", local["8080"]), timeout=20) for _ in range(3)]
+        for number, each in enumerate(sockets):
+            each.sendall(f"hello{number}".encode())
+        for number, each in enumerate(sockets):
+            assert each.recv(100) == f"{number}olleh".encode()
+        for each in sockets:
+            each.shutdown(socket.SHUT_WR)
+            assert each.makefile("rb").read() == b"goodbye"
+            each.close()
+        with socket.create_connection(("127.0.0.1", local["1"]), timeout=20) as refused_one:
+            assert refused_one.recv(100) == b""
+        said = harness.eventually(process.stderr.readline)
+        assert "nothing listens on port 1" in said
+    finally:
+        harness.stop(process)
+    assert ("GET", f"/portForward/{NS}/p?port=8080") in node.seen
 
 
 # -- proxies --------------------------------------------------------------------------------------------------------------
@@ -293,10 +326,10 @@ def test_a_pod_is_reached_through_its_proxy(apiserver: APIServer, node: KubeletS
 
 
 def test_a_websocket_goes_through_the_proxy(apiserver: APIServer, node: KubeletStandIn) -> None:
-    with websocket(apiserver, f"{BASE}/p:{node.plain_port}/proxy/chat", "chat") as socket:
-        assert socket.subprotocol == "chat"
-        socket.send("abc")
-        assert socket.recv() == "cba"
+    with websocket(apiserver, f"{BASE}/p:{node.plain_port}/proxy/chat", "chat") as far:
+        assert far.subprotocol == "chat"
+        far.send("abc")
+        assert far.recv() == "cba"
 
 
 def test_a_service_is_reached_at_a_ready_endpoint(apiserver: APIServer, node: KubeletStandIn) -> None:
@@ -340,8 +373,8 @@ def test_a_stopping_server_ends_its_streams(fresh_apiserver: APIServer) -> None:
     client.create(NAMESPACES, new_object(NAMESPACES, NS))
     client.request("POST", f"/api/v1/namespaces/{NS}/serviceaccounts", body={"metadata": {"name": "default"}})
     client.create(PODS, pod_object("p", "main", node="n"))
-    with websocket(fresh_apiserver, f"{BASE}/p/exec?command=cat&stdin=1&stdout=1", "v4.channel.k8s.io") as socket:
-        assert socket.recv() == b"\1cat"
+    with websocket(fresh_apiserver, f"{BASE}/p/exec?command=cat&stdin=1&stdout=1", "v4.channel.k8s.io") as far:
+        assert far.recv() == b"\1cat"
         started = time.monotonic()
         fresh_apiserver.stop()
         assert fresh_apiserver.process.returncode == 0
