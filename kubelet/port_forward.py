@@ -1,7 +1,8 @@
 """WebSocket port-forward: for the port numbered i, channel 2i carries its data and 2i+1 its errors.
 
 Who calls it: `server`. Invariants: the first frame on each channel, from us, holds the port as two bytes, low byte first; one
-connection into the pod per port; when either end of it closes, the WebSocket closes.
+connection into the pod per port; when either end of it closes, the WebSocket closes. In v5 a frame on channel 255 ends what
+the client sends on the channel it names, and the pod may still answer.
 Upstream: kubelet/pkg/cri/streaming/portforward/websocket.go.
 """
 
@@ -14,7 +15,8 @@ from kubelet.asgi import Call, HttpError, in_thread
 from kubelet.container_logs import Place
 from kubelet.runtime.base import RuntimeFault
 
-_PROTOCOLS = ("v4.channel.k8s.io", "portforward.k8s.io")
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "portforward.k8s.io")
+_CLOSE = 255
 
 
 def handler(place: Place) -> Callable[[Call], Awaitable[None]]:
@@ -77,9 +79,12 @@ async def _incoming(
         data = message.get("bytes") or b""
         if len(data) < 2:
             continue
-        while data[0] not in connections and data[0] % 2 == 0 and data[0] // 2 < len(dialling) - 1:
+        channel = data[1] if data[0] == _CLOSE else data[0]
+        while channel not in connections and channel % 2 == 0 and channel // 2 < len(dialling) - 1:
             await asyncio.sleep(0.01)  # the client may be quicker than the connection into the pod
-        writer = connections.get(data[0])
-        if writer is not None:
+        writer = connections.get(channel)
+        if writer is not None and data[0] == _CLOSE:
+            writer.write_eof()
+        elif writer is not None:
             writer.write(data[1:])
             await writer.drain()
