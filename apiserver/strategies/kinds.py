@@ -85,7 +85,7 @@ _JOB_NAME = ("batch.kubernetes.io/job-name", "job-name")
 
 def job_create(obj: Obj, ctx: Context) -> None:
     """Unless the author brings a selector (manualSelector), select by the Job's uid and label the template with it."""
-    spec, meta = obj["spec"], obj["metadata"]
+    spec, meta = obj.setdefault("spec", {}), obj["metadata"]
     obj["status"] = {}
     if spec.get("manualSelector"):
         return
@@ -118,7 +118,7 @@ def csr_create(obj: Obj, ctx: Context) -> None:
 
 def csr_update(new: Obj, old: Obj, ctx: Context) -> None:
     """The spec is settled at creation."""
-    new["spec"] = old["spec"]
+    keep_spec(new, old, ctx)
 
 
 _DECISIONS = ("Approved", "Denied")
@@ -132,7 +132,7 @@ def _with_times(conditions: list[Obj], now: str) -> list[Obj]:
 def _csr_approval(new: Obj, old: Obj, ctx: Context) -> None:
     """`/approval` takes the conditions; certificate and spec stay."""
     conditions = _with_times((new.get("status") or {}).get("conditions") or [], ctx.now())
-    new["spec"] = old["spec"]
+    keep_spec(new, old, ctx)
     new["status"] = {**(old.get("status") or {}), "conditions": conditions}
 
 
@@ -152,7 +152,7 @@ CSR_VIEWS = {"approval": View(_csr_approval, certificate_conditions)}
 
 
 def crd_create(obj: Obj, ctx: Context) -> None:
-    spec, now = obj["spec"], ctx.now()
+    spec, now = obj.get("spec") or {}, ctx.now()
     stored = [version["name"] for version in spec.get("versions") or () if version.get("storage")]
     names = ("NamesAccepted", "NoConflicts", "no conflicts found")
     established = ("Established", "InitialNamesAccepted", "the initial names have been accepted")
@@ -165,8 +165,9 @@ def crd_create(obj: Obj, ctx: Context) -> None:
 
 def crd_update(new: Obj, old: Obj, ctx: Context) -> None:
     """A new storage version joins those that objects may be stored in; names follow the spec."""
-    status = {**(old.get("status") or {}), "acceptedNames": dict(new["spec"].get("names") or {})}
-    stored = [v["name"] for v in new["spec"].get("versions") or () if v.get("storage")]
+    spec = new.get("spec") or {}
+    status = {**(old.get("status") or {}), "acceptedNames": dict(spec.get("names") or {})}
+    stored = [version["name"] for version in spec.get("versions") or () if version.get("storage")]
     before = status.get("storedVersions") or []
     status["storedVersions"] = [*before, *(name for name in stored if name not in before)]
     new["status"] = status

@@ -52,7 +52,7 @@ def qos_class(pod: Obj) -> str:
 def on_create(obj: Obj, ctx: Context) -> None:
     """Pending, with its QoS class; gated pods say so from the start."""
     status: Obj = {"phase": "Pending", "qosClass": _qos_or_empty(obj)}
-    if obj["spec"].get("schedulingGates"):
+    if (obj.get("spec") or {}).get("schedulingGates"):
         why = "Scheduling is blocked due to non-empty scheduling gates"
         set_condition(status, "PodScheduled", "False", ctx.now(), "SchedulingGated", why)
     obj["status"] = status
@@ -102,14 +102,14 @@ def selectable(obj: Obj) -> dict[str, str]:
 def checks_on_create(obj: Obj) -> list[Cause]:
     """A new pod: its spec, and no ephemeral containers yet."""
     causes = validation.pod(obj)
-    if obj["spec"].get("ephemeralContainers"):
+    if (obj.get("spec") or {}).get("ephemeralContainers"):
         causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
     return causes
 
 
 def update_checks(new: Obj, old: Obj) -> list[Cause]:
     """Of the spec only images, a shorter deadline and more tolerations; gated pods may also narrow where they run."""
-    spec, before = new.get("spec") or {}, old["spec"]
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
     if spec == before:
         return []
     causes = (
