@@ -34,6 +34,7 @@ from minikube_py.api.types import Obj
 
 _log = logging.getLogger(__name__)
 _ENGINE_AWAY, _RETRY, _RETRY_CAP, _MAX_ROUNDS = 1.0, 0.5, 60.0, 50
+_SMALL_GRACE = 2
 
 
 @dataclass
@@ -66,14 +67,15 @@ class PodWorker:
 
     def update(self, pod: Obj) -> None:
         """The API object changed."""
-        shorter = self._ending and is_terminating(pod) and grace_period(pod) < grace_period(self.pod)
+        shorter = is_terminating(pod) and grace_period(pod) < grace_period(self.pod)
         self.pod = pod
-        if shorter and not self.ended:
-            threading.Thread(target=self._hurry, args=(grace_period(pod),), name="hurry", daemon=True).start()
+        if shorter:
+            self._hurry(grace_period(pod))
 
     def removed(self) -> None:
-        """The API object is gone."""
+        """The API object is gone: nobody waits for the pod any more, so it gets little time."""
         self._removed = True
+        self._hurry(_SMALL_GRACE)
 
     def look_again(self, container_id: str = "") -> None:
         """Something happened to this container ("" = to who knows which)."""
@@ -372,7 +374,8 @@ class PodWorker:
         node.probes.follow(self.pod, (), "")
         running = seen.running()
         if running:
-            grace = max(1, grace_period(self.pod))
+            grace = min(_SMALL_GRACE, grace_period(self.pod)) if self._removed else grace_period(self.pod)
+            grace = max(1, grace)
             node.terminator.stop_all(self.pod, running, grace, self._ip(seen), self._notify)
             for status in running:
                 self._inspect(status.id)
@@ -414,12 +417,18 @@ class PodWorker:
         self.gone = True
 
     def _hurry(self, grace: int) -> None:
-        """A deletion with less patience arrived while containers are being stopped."""
-        for status in self._observed().running():
+        """A deletion with less patience arrived, perhaps while containers are being stopped."""
+        if not self._ending or self.ended:
+            return
+
+        def stop(status: Status) -> None:
             try:
                 self.node.runtime.stop_container(status.id, max(1, grace))
             except RuntimeFault as error:
                 _log.info("cannot hurry %s: %s", status.id[:12], error)
+
+        running = self._observed().running()
+        threading.Thread(target=together, args=(stop, running), name="hurry", daemon=True).start()
 
     # --- report
 
