@@ -131,9 +131,12 @@ class Store:
         self.catch_up()
         with self._lock:
             collection = self._collection(prefix)
-            if not revision or (collection.changed <= revision <= self._revision):
+            if not revision or collection.changed <= revision:
                 items, behind = collection.page(prefix, start_after, limit, labels, fields)
                 return self._page(items, revision or self._revision, behind, limit, labels, fields)
+            if revision >= collection.floor:
+                items, behind = collection.page_at(revision, prefix, start_after, limit, labels, fields)
+                return self._page(items, revision, behind, limit, labels, fields)
         return self._list_past(prefix, labels, fields, revision, start_after, limit)
 
     def catch_up(self) -> None:
@@ -149,7 +152,7 @@ class Store:
     def _list_past(
         self, prefix: str, labels: Matcher | None, fields: Matcher | None, revision: int, start_after: str, limit: int
     ) -> Page:
-        """An older state, from the backend's log, in as many reads as the selectors need."""
+        """A state from before the recent events, from the backend's log, in as many reads as the selectors need."""
         found: _Items = []
         while True:
             listing = self.backend.list(prefix, revision=revision, start_after=start_after, limit=limit)

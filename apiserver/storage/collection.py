@@ -7,7 +7,8 @@ in a way one can measure below some 100k.
 Upstream: storage/cacher's watchCache: its store and its ring of events, which it also sizes to about 75 seconds.
 """
 
-from bisect import bisect_left, insort
+import heapq
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Iterable
 
@@ -80,17 +81,47 @@ class Collection:
         self, prefix: str, start_after: str, limit: int, labels: Matcher | None, fields: Matcher | None
     ) -> tuple[list[Stored], int]:
         """Matching items in key order, at most `limit` (0 = all), and how many items lie behind the page."""
-        keys, items = self.keys, self.items
-        whole = prefix == self.prefix
-        low = bisect_left(keys, start_after + "\0") if start_after else 0 if whole else bisect_left(keys, prefix)
-        high = len(keys) if whole else bisect_left(keys, end_of(prefix))
+        low, high = self._span(prefix, start_after)
         if labels is None and fields is None:
             top = min(high, low + limit) if limit else high
-            return items[low:top], high - top
+            return self.items[low:top], high - top
         found: list[Stored] = []
         for at in range(low, high):
-            if items[at].matches(labels, fields):
-                found.append(items[at])
+            if self.items[at].matches(labels, fields):
+                found.append(self.items[at])
                 if len(found) == limit:
                     return found, high - at - 1
         return found, 0
+
+    def page_at(
+        self, revision: int, prefix: str, start_after: str, limit: int, labels: Matcher | None, fields: Matcher | None
+    ) -> tuple[list[Stored], int]:
+        """`page` as it was at a revision, by undoing the events since; raises Compacted when they are not all known."""
+        undone: dict[str, Stored | None] = {}
+        for event in reversed(self.since(revision)):
+            undone[event.key] = event.previous
+        low, high = self._span(prefix, start_after)
+        first, end = start_after + "\0" if start_after else prefix, end_of(prefix)
+        deleted = sorted(key for key, old in undone.items() if old and key not in self.by_key and first <= key < end)
+        found: list[Stored] = []
+        for key in heapq.merge((self.keys[at] for at in range(low, high)), deleted):
+            stored = undone[key] if key in undone else self.by_key[key]
+            if stored is not None and stored.matches(labels, fields):
+                found.append(stored)
+                if len(found) == limit:
+                    created = sum(key < new < end and new in self.by_key for new, old in undone.items() if old is None)
+                    behind = high - bisect_right(self.keys, key, low, high) - created
+                    return found, behind + sum(old > key for old in deleted)
+        return found, 0
+
+    def _span(self, prefix: str, start_after: str) -> tuple[int, int]:
+        """Where the keys of a prefix begin (behind `start_after`) and end."""
+        whole = prefix == self.prefix
+        low = (
+            bisect_left(self.keys, start_after + "\0")
+            if start_after
+            else 0
+            if whole
+            else bisect_left(self.keys, prefix)
+        )
+        return low, len(self.keys) if whole else bisect_left(self.keys, end_of(prefix))

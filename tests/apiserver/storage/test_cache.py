@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from apiserver.storage import subscription as fanout
 from apiserver.storage.base import Compacted, KeyExists, RevisionMismatch
@@ -112,7 +114,10 @@ def test_lists_are_sorted_selected_and_bounded_by_their_prefix(store: Store) -> 
     assert store.changed(PODS) == store.revision
 
 
-def test_a_continued_list_stays_at_its_revision(store: Store) -> None:
+@pytest.mark.parametrize("remembered", [20_000, 0])
+def test_a_continued_list_stays_at_its_revision(store: Store, remembered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the recent events in memory, and from the backend's log once they are forgotten."""
+    monkeypatch.setattr("apiserver.storage.collection._MAX_EVENTS", remembered)
     for number in range(10):
         store.create(key(f"p{number}"), pod(f"p{number}", app="even" if number % 2 == 0 else "odd"))
     first = store.list(PODS, limit=4)
@@ -133,8 +138,39 @@ def test_a_continued_list_stays_at_its_revision(store: Store) -> None:
     rest = store.list(PODS, parse_labels("app=odd"), revision=first.revision, start_after=odd.last_key)
     assert names(rest.items) == ["p5", "p7", "p9"]
     store.backend.compact(store.revision)
-    with pytest.raises(Compacted):
-        store.list(PODS, revision=first.revision, start_after=first.last_key)
+    if not remembered:
+        with pytest.raises(Compacted):
+            store.list(PODS, revision=first.revision, start_after=first.last_key)
+
+
+STEPS = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["put", "put", "drop"])), max_size=25)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(STEPS, st.integers(0, 25), st.sampled_from(["", "a", "c"]), st.integers(0, 4), st.booleans())
+def test_the_past_from_memory_is_the_past_from_the_log(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]], back: int, after: str, limit: int, odd: bool
+) -> None:
+    store = open_store(tmp_path_factory.mktemp("past") / "store.db")
+    revisions = [store.create(key("z"), pod("z")).revision]
+    for number, (name, action) in enumerate(steps):
+        current = store.get(key(name))
+        if action == "put" and current is None:
+            store.create(key(name), pod(name, n=str(number % 2)))
+        elif action == "put" and current is not None:
+            store.update(key(name), pod(name, n=str(number % 2)), current.revision)
+        elif current is not None:
+            store.delete(key(name), current.revision)
+        revisions.append(store.revision)
+    revision = revisions[-1 - min(back, len(revisions) - 1)]
+    labels = parse_labels("n=1") if odd else None
+    start_after = key(after) if after else ""
+    from_memory = store.list(PODS, labels, revision=revision, start_after=start_after, limit=limit)
+    store._collections[PODS].floor = store._collections[PODS].changed = store.revision + 1
+    from_log = store.list(PODS, labels, revision=revision, start_after=start_after, limit=limit)
+    assert [item.raw for item in from_memory.items] == [item.raw for item in from_log.items]
+    assert from_memory[1:] == from_log[1:]
+    store.close()
 
 
 def test_a_subscription_starts_with_the_state_or_resumes_from_a_revision(store: Store) -> None:
