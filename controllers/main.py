@@ -37,6 +37,10 @@ CONTROLLERS: tuple[tuple[str, str], ...] = (
     ("endpoints", "controllers.endpoints"),
     ("node-lifecycle", "controllers.nodelifecycle"),
     ("taint-eviction", "controllers.tainteviction"),
+    ("pod-garbage-collector", "controllers.podgc"),
+    ("namespace", "controllers.namespace"),
+    # Last, so that it shares the informers the others have asked for.
+    ("garbage-collector", "controllers.garbagecollector"),
 )
 
 

@@ -11,7 +11,6 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from minikube_py.api import errors
 from minikube_py.api.clock import REAL, Clock
@@ -30,13 +29,13 @@ _WATCH_SECONDS = 300  # a watch is renewed after 5 to 10 minutes, so that a serv
 
 
 class Informer:
-    """One collection (optionally one namespace, a label or a field selection of it)."""
+    """One collection (optionally one namespace, a label or a field selection of it; optionally the metadata alone)."""
 
     def __init__(
         self, client: Client, res: GVR, *, namespace: str = "", label_selector: str = "", field_selector: str = "",
-        clock: Clock = REAL,
+        metadata_only: bool = False, clock: Clock = REAL,
     ) -> None:  # fmt: skip
-        self.client, self.res = client, res
+        self.client, self.res, self._metadata_only = client, res, metadata_only
         self._scope = {"namespace": namespace, "label_selector": label_selector, "field_selector": field_selector}
         self._clock = clock
         self._store = ObjectStore()
@@ -136,8 +135,9 @@ class Informer:
     def _relist(self) -> None:
         scope = self._scope
         listed = self.client.list(
-            self.res, scope["namespace"], label_selector=scope["label_selector"], field_selector=scope["field_selector"]
-        )
+            self.res, scope["namespace"], label_selector=scope["label_selector"], field_selector=scope["field_selector"],
+            metadata_only=self._metadata_only,
+        )  # fmt: skip
         fresh = {key_of(item): self._prepare(item) for item in listed.get("items") or []}
         for key in self._store.all_keys():
             if key not in fresh:
@@ -157,6 +157,7 @@ class Informer:
         watch = self.client.watch(
             self.res, scope["namespace"], resource_version=self._revision, label_selector=scope["label_selector"],
             field_selector=scope["field_selector"], timeout_seconds=int(_WATCH_SECONDS * random.uniform(1, 2)),
+            metadata_only=self._metadata_only,
         )  # fmt: skip
         self._watch = watch
         if self._connected_since is None:
@@ -199,6 +200,8 @@ class Informer:
     def _prepare(self, obj: Obj) -> Obj:
         """Lists leave kind and apiVersion out of their items; managedFields would be half of the memory and nobody reads it."""
         obj["metadata"].pop("managedFields", None)
+        if self._metadata_only:
+            return {"apiVersion": self.res.api_version, "kind": self.res.kind, "metadata": obj["metadata"]}
         if "kind" not in obj:
             return {"apiVersion": self.res.api_version, "kind": self.res.kind, **obj}
         return obj
@@ -209,19 +212,42 @@ class SharedInformers:
 
     def __init__(self, client: Client, clock: Clock = REAL) -> None:
         self.client, self._clock = client, clock
-        self._informers: dict[tuple[Any, ...], Informer] = {}
+        self._informers: dict[tuple[str, ...], Informer] = {}
         self._lock = threading.Lock()
         self._started = False
 
-    def of(self, res: GVR, **kw: str) -> Informer:
-        """The informer of a collection; `kw` as in `Informer` (namespace, label_selector, field_selector)."""
+    def of(self, res: GVR, *, namespace: str = "", label_selector: str = "", field_selector: str = "") -> Informer:
+        """The informer of a collection, or of a selection of it."""
         with self._lock:
-            known = (res.group, res.version, res.plural, *sorted(kw.items()))
+            known: tuple[str, ...] = (res.group, res.version, res.plural)
+            if namespace or label_selector or field_selector:
+                known = (*known, namespace, label_selector, field_selector)
             if known not in self._informers:
-                self._informers[known] = Informer(self.client, res, clock=self._clock, **kw)
+                self._informers[known] = Informer(
+                    self.client, res, namespace=namespace, label_selector=label_selector, field_selector=field_selector,
+                    clock=self._clock,
+                )  # fmt: skip
                 if self._started:
                     self._informers[known].start()
             return self._informers[known]
+
+    def metadata_of(self, res: GVR) -> Informer:
+        """An informer of which only the metadata is needed: the full one if there is one, else one that asks for no more."""
+        with self._lock:
+            full = (res.group, res.version, res.plural)
+            known = self._informers.get(full) or self._informers.get((*full, "metadata"))
+            if known is None:
+                known = self._informers[(*full, "metadata")] = Informer(self.client, res, metadata_only=True, clock=self._clock)
+                if self._started:
+                    known.start()
+            return known
+
+    def drop(self, informer: Informer) -> None:
+        """End one informer; the next `of` for its collection makes a new one."""
+        with self._lock:
+            for known in [key for key, value in self._informers.items() if value is informer]:
+                del self._informers[known]
+        informer.stop()
 
     def start(self) -> None:
         """Start all of them; one asked for later starts at once."""

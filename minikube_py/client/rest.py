@@ -35,6 +35,7 @@ PATCH_TYPES = {
 }
 Query = Mapping[str, str | int | bool | None]
 
+_JSON = "application/json"
 _CONNECT_TIMEOUT = 5.0
 # A peer that vanished without a word (a partition, a machine switched off) is noticed within about ten seconds.
 _SOCKET_OPTIONS: list[tuple[int, int, int]] = [
@@ -72,14 +73,14 @@ class Client:
 
     def list(
         self, res: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = "", limit: int = 0,
-        continue_: str = "", resource_version: str = "",
+        continue_: str = "", resource_version: str = "", metadata_only: bool = False,
     ) -> Obj:  # fmt: skip
         """The List object: `items`, and `metadata.resourceVersion` to watch from. Raises Expired for an old `continue_`."""
         query: Query = {
             "labelSelector": label_selector, "fieldSelector": field_selector, "limit": limit, "continue": continue_,
             "resourceVersion": resource_version,
         }  # fmt: skip
-        return self._json("GET", res.path(namespace), query)
+        return self._json("GET", res.path(namespace), query, accept=_accept("PartialObjectMetadataList", metadata_only))
 
     def create(
         self, res: GVR, obj: Obj, namespace: str = "", *, name: str = "", subresource: str = "", dry_run: bool = False,
@@ -123,7 +124,7 @@ class Client:
     def watch(
         self, res: GVR, namespace: str = "", *, resource_version: str = "", label_selector: str = "",
         field_selector: str = "", timeout_seconds: int = 0, allow_bookmarks: bool = True,
-        send_initial_events: bool = False,
+        send_initial_events: bool = False, metadata_only: bool = False,
     ) -> Watch:  # fmt: skip
         """Changes after `resource_version`, as an iterator of (type, object). Raises Expired when it is too old."""
         query: Query = {
@@ -133,13 +134,13 @@ class Client:
             "sendInitialEvents": "true" if send_initial_events else "",
             "resourceVersionMatch": "NotOlderThan" if send_initial_events else "",
         }  # fmt: skip
-        return Watch(self.open("GET", res.path(namespace), query=query))
+        return Watch(self.open("GET", res.path(namespace), query=query, accept=_accept("PartialObjectMetadata", metadata_only)))
 
     # -- plain HTTP ---------------------------------------------------------------------------------------------------
 
     def request(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None,
-        content_type: str = "application/json", accept: str = "application/json",
+        content_type: str = _JSON, accept: str = _JSON,
     ) -> tuple[int, Mapping[str, str], bytes]:  # fmt: skip
         """One request, answered whole: (status, headers, body). `body` is bytes, or anything JSON can hold.
 
@@ -156,7 +157,7 @@ class Client:
 
     def open(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None,
-        content_type: str = "application/json", accept: str = "application/json", timeout: float | None = None,
+        content_type: str = _JSON, accept: str = _JSON, timeout: float | None = None,
     ) -> Stream:  # fmt: skip
         """A request whose answer is read as it comes (logs -f, watches). `timeout`: seconds of silence; None = for ever."""
         response = self._send(method, path, query, body, content_type, accept, timeout, stream=True)
@@ -173,8 +174,8 @@ class Client:
         self._pool.close()
 
     def _json(self, method: str, path: str, query: Query | None = None, body: Any = None,
-              content_type: str = "application/json") -> Obj:  # fmt: skip
-        _, _, data = self.request(method, path, query=query, body=body, content_type=content_type)
+              content_type: str = _JSON, accept: str = _JSON) -> Obj:  # fmt: skip
+        _, _, data = self.request(method, path, query=query, body=body, content_type=content_type, accept=accept)
         try:
             decoded = orjson.loads(data)
         except orjson.JSONDecodeError as error:
@@ -211,6 +212,10 @@ class Client:
 
     def _unreachable(self, error: Exception) -> errors.ServiceUnavailable:
         return errors.ServiceUnavailable(f"no answer from the API server at {self.config.server}: {error}")
+
+
+def _accept(kind: str, metadata_only: bool) -> str:
+    return f"{_JSON};as={kind};g=meta.k8s.io;v=v1,{_JSON};q=0.5" if metadata_only else _JSON
 
 
 def _dropped(error: Exception) -> bool:
