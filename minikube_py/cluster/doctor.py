@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from minikube_py.cluster import engine, host
 from minikube_py.cluster import profile as profiles
+from minikube_py.cluster.errors import ClusterError
+from minikube_py.cluster.up import FIRST_PORT
 
 _MIB = 1 << 20
 _DISK_MIB, _MEMORY_MIB = 2048, 1024
@@ -75,7 +77,7 @@ def _memory() -> str:
 
 def _ports() -> str:
     mine = {profile.port for profile in profiles.load_all()}
-    port = 6443 + profiles.free_index()
+    port = FIRST_PORT + len(mine)
     if port in mine or host.port_free("127.0.0.1", port):
         return ""
     return f"port {port} is in use; start with: minikube-py up --port N"
@@ -88,10 +90,11 @@ def _forwarding() -> str:
 
 
 def _ranges() -> str:
-    taken = [p for i in range(profiles.MAX_PROFILES) if (p := f"10.{244 + i}") in host.routes()]
-    mine = {profile.pod_cidr.rpartition(".0.0")[0] for profile in profiles.load_all()}
-    foreign = sorted(set(taken) - mine)
-    return f"already routed, profiles will avoid or refuse: {', '.join(foreign)}" if foreign else ""
+    try:
+        profiles.free_index(host.routes())
+    except ClusterError as error:
+        return str(error)
+    return ""
 
 
 def _cgroups() -> str:
@@ -128,7 +131,7 @@ CHECKS = (
     Check("nft", True, _program("nft")),
     Check("conntrack", False, _program("conntrack")),
     Check("API port", True, _ports),
-    Check("address ranges", False, _ranges),
+    Check("address ranges", True, _ranges),
     Check("IP forwarding", True, _forwarding),
     Check("cgroups", True, _cgroups),
     Check("disk", True, _disk),

@@ -60,10 +60,10 @@ def port_free(address: str, port: int) -> bool:
     return True
 
 
-def routes() -> set[str]:
+def routes() -> frozenset[str]:
     """The IPv4 networks this machine has routes to, as "a.b" prefixes of 16 bits (what our address ranges consist of)."""
     found = set()
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         destination = int(line.split()[1], 16)
         found.add(f"{destination & 0xFF}.{destination >> 8 & 0xFF}")
-    return found
+    return frozenset(found)

@@ -19,6 +19,7 @@ DEFAULT = "minikube-py"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?")
 MAX_PROFILES = 10
 MAX_NODES = 200
+FIRST_POD_NET, FIRST_SERVICE_NET = 244, 96
 PLAN_NODES = 3
 
 
@@ -81,24 +82,24 @@ class Profile:
 
     @property
     def pod_cidr(self) -> str:
-        return f"10.{244 + self.index}.0.0/16"
+        return f"10.{FIRST_POD_NET + self.index}.0.0/16"
 
     @property
     def gateway(self) -> str:
         """The bridge's own address, at which pods and nodes find the API server."""
-        return f"10.{244 + self.index}.0.1"
+        return f"10.{FIRST_POD_NET + self.index}.0.1"
 
     @property
     def service_cidr(self) -> str:
-        return f"10.{96 + self.index}.0.0/16"
+        return f"10.{FIRST_SERVICE_NET + self.index}.0.0/16"
 
     @property
     def api_service_ip(self) -> str:
-        return f"10.{96 + self.index}.0.1"
+        return f"10.{FIRST_SERVICE_NET + self.index}.0.1"
 
     @property
     def dns_ip(self) -> str:
-        return f"10.{96 + self.index}.0.10"
+        return f"10.{FIRST_SERVICE_NET + self.index}.0.10"
 
     @property
     def server(self) -> str:
@@ -106,10 +107,10 @@ class Profile:
         return f"https://127.0.0.1:{self.port}"
 
     def node_cidr(self, node: Node) -> str:
-        return f"10.{244 + self.index}.{node.index}.0/24"
+        return f"10.{FIRST_POD_NET + self.index}.{node.index}.0/24"
 
     def node_ip(self, node: Node) -> str:
-        return f"10.{244 + self.index}.{node.index}.1"
+        return f"10.{FIRST_POD_NET + self.index}.{node.index}.1"
 
     def node_directory(self, node: Node) -> Path:
         return self.directory / "nodes" / node.name
@@ -203,10 +204,16 @@ def check_name(name: str) -> str:
     return name
 
 
-def free_index() -> int:
-    """The smallest index no profile uses. Raises ClusterError when all address ranges are taken."""
+def free_index(routed: frozenset[str] = frozenset()) -> int:
+    """The smallest index whose addresses no profile uses and this machine does not route. Raises ClusterError if none is left.
+
+    In: `routed` holds the 16-bit prefixes ("10.244") the machine has routes to.
+    """
     used = {profile.index for profile in load_all()}
     for index in range(MAX_PROFILES):
-        if index not in used:
+        if index not in used and f"10.{FIRST_POD_NET + index}" not in routed:
             return index
-    raise ClusterError(f"there are {MAX_PROFILES} profiles already; take one down first (minikube-py status --all)")
+    raise ClusterError(
+        f"no address range from 10.{FIRST_POD_NET}.0.0/16 to 10.{FIRST_POD_NET + MAX_PROFILES - 1}.0.0/16 is free; "
+        "take a profile down (minikube-py status --all) or see: ip route"
+    )

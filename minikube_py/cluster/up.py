@@ -86,17 +86,16 @@ def _desired(wish: Wish) -> Profile:
 
 def _new_profile(wish: Wish) -> Profile:
     nodes = wish.nodes if wish.nodes is not None else profiles.PLAN_NODES
-    index = profiles.free_index()
+    runtime = wish.runtime or "docker"
+    index = profiles.free_index(host.routes() if runtime == "docker" else frozenset())
     port = wish.port or FIRST_PORT + index
     if not host.port_free("127.0.0.1", port):
         raise ClusterError(f"port {port} is in use; choose another with: minikube-py up --port N")
     cpu, memory = host.share(max(nodes, 1))
     fresh = Profile(
         wish.name, index, port, store=wish.store or "sqlite", timing=wish.timing or "classroom",
-        runtime=wish.runtime or "docker", gpus=_gpu_file(wish.gpus), cpu_milli=cpu, memory_bytes=memory,
+        runtime=runtime, gpus=_gpu_file(wish.gpus), cpu_milli=cpu, memory_bytes=memory,
     )  # fmt: skip
-    if fresh.runtime == "docker" and fresh.pod_cidr.rpartition(".0.0")[0] in host.routes():
-        raise ClusterError(f"this machine already routes {fresh.pod_cidr}, which the pods would use; see: ip route")
     return fresh.with_nodes(nodes)
 
 

@@ -1,0 +1,81 @@
+"""Services: by name from a pod, by address from the host, following readiness."""
+
+import urllib.request
+from collections.abc import Callable
+
+from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES
+from minikube_py.api.types import Obj
+from tests import harness
+from tests.e2e.conftest import SLEEP, WEB, Cluster, deployment, pod
+
+Apply = Callable[[Obj], None]
+
+
+def _service(name: str, **spec: object) -> Obj:
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": ports, **spec},
+    }
+
+
+def _fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=3) as response:
+        return str(response.read().decode().strip())
+
+
+def test_reached_by_name_from_pods_and_spread_over_the_copies(cluster: Cluster, apply: Apply) -> None:
+    apply(deployment("shop", 3, WEB))
+    apply(_service("shop"))
+    apply(pod("client", SLEEP, restart="Always"))
+    names = {p["metadata"]["name"] for p in cluster.ready_pods("app=shop", 3)}
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    ask = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do wget -qO- http://shop/; done"
+    answered = harness.eventually(
+        lambda: cluster.kubectl("exec", "client", "--", "sh", "-c", ask), 30, what="answers by name"
+    )
+    assert set(answered.split()) <= names
+    assert len(set(answered.split())) >= 2
+    assert "shop.default.svc.cluster.local" in cluster.kubectl(
+        "exec", "client", "--", "nslookup", "shop.default.svc.cluster.local"
+    )
+
+
+def test_reached_from_the_host_by_cluster_ip_and_node_port(cluster: Cluster, apply: Apply) -> None:
+    apply(deployment("door", 2, WEB))
+    apply(_service("door", type="NodePort"))
+    names = {p["metadata"]["name"] for p in cluster.ready_pods("app=door", 2)}
+    service = cluster.client.get(SERVICES, "door", "default")["spec"]
+    node = cluster.profile.node_ip(cluster.profile.nodes[0])
+    port = service["ports"][0]["nodePort"]
+    harness.eventually(lambda: _fetch(f"http://{service['clusterIP']}/") in names, what="the cluster IP")
+    harness.eventually(lambda: _fetch(f"http://{node}:{port}/") in names, what="the node port")
+
+
+def test_endpoints_follow_readiness(cluster: Cluster, apply: Apply) -> None:
+    probe = {"exec": {"command": ["test", "-f", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+    apply(deployment("moody", 1, f"touch /tmp/ok; {WEB}", readinessProbe=probe))
+    apply(_service("moody"))
+    name = cluster.ready_pods("app=moody", 1)[0]["metadata"]["name"]
+
+    def ready() -> list[bool]:
+        chosen = "kubernetes.io/service-name=moody"
+        slices = cluster.client.list(ENDPOINTSLICES, "default", label_selector=chosen)["items"]
+        return [e["conditions"]["ready"] for s in slices for e in s.get("endpoints") or []]
+
+    harness.eventually(lambda: ready() == [True], what="a ready endpoint")
+    cluster.kubectl("exec", name, "--", "rm", "/tmp/ok")
+    harness.eventually(lambda: ready() == [False], what="an endpoint that is not ready")
+    cluster.kubectl("exec", name, "--", "touch", "/tmp/ok")
+    harness.eventually(lambda: ready() == [True], what="ready again")
+
+
+def test_a_pod_reaches_itself_through_its_service(cluster: Cluster, apply: Apply) -> None:
+    apply(deployment("mirror", 1, WEB))
+    apply(_service("mirror"))
+    name = cluster.ready_pods("app=mirror", 1)[0]["metadata"]["name"]
+    harness.eventually(
+        lambda: cluster.kubectl("exec", name, "--", "wget", "-qO-", "http://mirror/").strip() == name, what="hairpin"
+    )

@@ -1,0 +1,95 @@
+"""`up` and `down`: idempotent, complete, and gone without a trace."""
+
+import subprocess
+from pathlib import Path
+
+import docker
+import pytest
+
+from minikube_py.cluster import process
+from tests.e2e.conftest import Cluster, running_cluster
+
+
+def _host_state() -> dict[str, list[str]]:
+    """What `down` must leave as it was: containers, networks, links, nft tables, mounts, our processes."""
+
+    def lines(*command: str) -> list[str]:
+        return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    ours = [
+        p.name
+        for p in Path("/proc").iterdir()
+        if p.name.isdigit() and process.is_ours(int(p.name)) and process.alive(int(p.name))
+    ]
+    return {
+        "containers": lines("docker", "ps", "-aq"), "networks": lines("docker", "network", "ls", "-q"),
+        "links": [line.split(":")[1] for line in lines("ip", "-o", "link") if "mkp" in line],
+        "tables": [line for line in lines("nft", "list", "tables") if "minikube-py" in line],
+        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "minikube" in line or "profiles" in line],
+        "processes": sorted(str(pid) for pid in pids if process.is_ours(pid) and process.alive(pid)),
+    }  # fmt: skip
+
+
+def test_up_twice_changes_nothing_and_down_leaves_nothing(
+    docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _host_state()
+    with running_cluster("twice", tmp_path, monkeypatch, "--nodes", "2", "--sample") as cluster:
+        pids = {
+            name: cluster.component(name)
+            for name in ("supervisor", "apiserver", "controllers", "kubelet-node-1", "kube-proxy")
+        }
+        assert all(pids.values())
+        containers = {c["Id"] for c in cluster.containers()}
+        files = {path: path.stat().st_mtime for path in (cluster.profile.pki).iterdir()}
+        cluster.up()
+        assert {name: cluster.component(name) for name in pids} == pids
+        assert {c["Id"] for c in cluster.containers()} == containers
+        assert {path: path.stat().st_mtime for path in (cluster.profile.pki).iterdir()} == files
+        assert "minikube-py-twice" in cluster.kubectl("config", "get-contexts", "-o", "name")
+    assert _host_state() == before
+    assert not cluster.kubeconfig.exists()
+    assert not (tmp_path / "profiles").exists()
+
+
+def test_two_profiles_live_side_by_side(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, running_cluster("beside", cluster.home, patch, "--nodes", "1") as other:
+        assert other.profile.pod_cidr != cluster.profile.pod_cidr
+        other.kubectl("create", "namespace", "only-here")
+        assert "only-here" not in cluster.kubectl("--context", cluster.profile.context, "get", "namespaces")
+        assert "e2e" in other.run(["docker", "network", "ls"]).stdout
+    assert cluster.kubectl("--context", cluster.profile.context, "get", "nodes", "-o", "name").count("node/") == 3
+    cluster.kubectl("config", "use-context", cluster.profile.context)
+
+
+def test_etcd_that_is_not_there_is_one_sentence(docker_engine: docker.DockerClient, tmp_path: Path) -> None:
+    lonely = Cluster("lonely", tmp_path)
+    try:
+        done = lonely.minikube(
+            "up", "--store", "etcd://127.0.0.1:1", "--runtime", "simulated", "--nodes", "1", check=False
+        )
+        assert done.returncode == 1
+        assert "127.0.0.1:1" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    finally:
+        lonely.minikube("down", check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("up", "--store", "mysql://x"), "--store must be sqlite or etcd://HOST:PORT"),
+        (("up", "--nodes", "0"), "0 is not in the range"),
+        (("up", "--gpus", "/none.yaml"), "no such GPU description"),
+        (("status",), "no cluster 'nobody'"),
+        (("node", "stop", "node-1"), "no cluster 'nobody'"),
+        (("logs", "apiserver"), "no cluster 'nobody'"),
+    ],
+)
+def test_bad_input_gets_a_sentence(
+    docker_engine: docker.DockerClient, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = Cluster("nobody", tmp_path).minikube(*arguments, check=False)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
