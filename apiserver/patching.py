@@ -26,7 +26,14 @@ def maker(request: Request, row: Row, call: Call) -> Make:
     Raises UnsupportedMediaType for an unknown kind of patch, BadRequest for a body that is none.
     """
     patcher = patcher_of(request, Kind(row.group, row.version, row.kind), call)
-    return lambda old: convert.to_stored(row, patcher(convert.to_served(row, old)))
+    creates = decode.patch_kind(request.headers.get("content-type")) == "apply"
+
+    def make(old: Obj) -> Obj:
+        if not old and not creates:  # also for kinds that may be created by update: a patch needs something to patch
+            raise errors.not_found(row.plural, call.name, row.group)
+        return convert.to_stored(row, patcher(convert.to_served(row, old)))
+
+    return make
 
 
 def patcher_of(request: Request, expected: Kind, call: Call) -> Callable[[Obj], Obj]:
