@@ -14,7 +14,6 @@ from tests.conftest import APIServer
 from tests.harness import eventually
 
 
-
 class Candidate:
     """One instance that notes while it acts; `acting` is shared to catch two at a time."""
 
@@ -45,7 +44,7 @@ def test_never_two_and_quick_succession(client: Client, namespace: str) -> None:
         gone = candidates.pop(leader)
         began = time.monotonic()
         gone.elector.stop()
-        eventually(lambda: acting - {leader})
+        eventually(lambda leader=leader: acting - {leader})  # type: ignore[misc]
         assert time.monotonic() - began < 1.4, "the lease is given back, not waited for"
         gone.thread.join(2)
     last = next(iter(candidates.values()))
