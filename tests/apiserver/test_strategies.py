@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from apiserver import strategies
 from apiserver.auth.user import UserInfo
 from apiserver.resources import table
+from apiserver.resources.row import Row
 from apiserver.strategies import names
 from apiserver.strategies.base import Context
 from apiserver.strategies.pod import qos_class
@@ -350,7 +351,7 @@ def test_bad_schedules(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.qualified + "-" + row.version)
-def test_hooks_survive_the_emptiest_object(row: table.Row) -> None:
+def test_hooks_survive_the_emptiest_object(row: Row) -> None:
     made: Obj = {"apiVersion": row.api_version, "kind": row.kind, "metadata": {"name": "x", "uid": "u"}}
     hooks = strategies.for_row(row)
     hooks.default(made)
