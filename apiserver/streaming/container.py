@@ -46,3 +46,11 @@ def container_of(pod: Obj, wanted: str) -> str:
     if inits:
         message += f" or one of the init containers: [{' '.join(inits)}]"
     raise errors.BadRequest(message)
+
+
+def check_running(pod: Obj, container: str) -> None:
+    """Raises NotFound, as the kubelet would, unless the pod's status says that the container runs."""
+    groups = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    statuses = (each for group in groups for each in (pod.get("status") or {}).get(group) or [])
+    if not any(each["name"] == container and "running" in (each.get("state") or {}) for each in statuses):
+        raise errors.NotFound(f'container not found ("{container}")')

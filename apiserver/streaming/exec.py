@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from apiserver.streaming.asgi import Stream
 from apiserver.streaming.backend import kubelet_of, unreachable
-from apiserver.streaming.container import container_of, node_of, pod_of
+from apiserver.streaming.container import check_running, container_of, node_of, pod_of
 from apiserver.streaming.relay import carry
 from minikube_py.api import errors
 
@@ -31,18 +31,23 @@ _STREAM_FLAGS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty":
 
 async def serve(stream: Stream) -> None:
     """Serve one exec or attach request."""
-    require_websocket(stream)
     pod = await pod_of(stream)
     container = container_of(pod, stream.query.get("container", ""))
     node = node_of(pod)
     query = _kubelet_query(stream)
+    if not stream.is_websocket:
+        check_running(pod, container)
+    require_websocket(stream)
     place = f"{quote(pod['metadata']['namespace'])}/{quote(pod['metadata']['name'])}/{quote(container)}"
     url = f"{await kubelet_of(stream.server, node)}/{stream.info.subresource}/{place}?{query}"
     await relay(stream, url, node, choose(stream, tuple(SPOKEN_TO_KUBELET)))
 
 
 def require_websocket(stream: Stream) -> None:
-    """Raises BadRequest for a request that is not a WebSocket."""
+    """Raises BadRequest for a request that is not a WebSocket.
+
+    To be called last: kubectl tries again with SPDY after any refusal, and shows only what it hears then.
+    """
     if stream.is_websocket:
         return
     if "spdy" in stream.header("upgrade").lower():

@@ -24,9 +24,9 @@ PROTOCOLS = (SUBPROTOCOL, V4, *BASE64)
 
 async def serve(stream: Stream) -> None:
     """Serve one port-forward request."""
-    require_websocket(stream)
     pod = await pod_of(stream)
     node = node_of(pod)
+    require_websocket(stream)
     protocol = choose(stream, PROTOCOLS)
     place = f"{quote(pod['metadata']['namespace'])}/{quote(pod['metadata']['name'])}"
     url = f"{await kubelet_of(stream.server, node)}/portForward/{place}"

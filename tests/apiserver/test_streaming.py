@@ -54,7 +54,14 @@ def node(apiserver: APIServer) -> Iterator[KubeletStandIn]:
     client.create(PODS, pod_object("lost", "main", node="dead"))
     client.create(PODS, pod_object("early", "main", node="bare"))
     made = client.get(PODS, "p", NS)
-    made["status"] = {**made.get("status", {}), "podIP": "127.0.0.1", "phase": "Running"}
+    made["status"] = {
+        **made.get("status", {}),
+        "podIP": "127.0.0.1",
+        "phase": "Running",
+        "containerStatuses": [
+            {"name": "main", "ready": True, "restartCount": 0, "image": "i", "imageID": "i", "state": {"running": {}}}
+        ],
+    }
     client.update(PODS, made, subresource="status")
     yield stand_in
     stand_in.stop()
@@ -245,6 +252,14 @@ def test_kubectl_execs_and_reads_logs(apiserver: APIServer, node: KubeletStandIn
 
     assert run("exec", "p", "--", "echo", "hello") == "echo hello"
     assert run("exec", "-i", "p", "--", "cat", stdin="abc") == "catABC"
+    wrong = [kubectl, "--kubeconfig", apiserver.kubeconfig, "-n", NS, "exec"]
+    for arguments, why in (
+        (["p", "-c", "nope", "--", "true"], "container nope is not valid for pod p"),
+        (["odd", "-c", "gone", "--", "true"], 'container not found ("gone")'),
+        (["pending", "--", "true"], "pod pending does not have a host assigned"),
+    ):
+        said = subprocess.run([*wrong, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        assert (said.returncode, why in said.stderr) == (1, True), said.stderr
     assert run("logs", "p", "--tail=7") == "line one\nline two\n"
     assert ("GET", f"/containerLogs/{NS}/p/main?tailLines=7") in node.seen
 
