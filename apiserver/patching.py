@@ -15,7 +15,8 @@ from apiserver.registry import Call, Make
 from apiserver.request import Request
 from apiserver.resources import convert
 from apiserver.resources.row import Row
-from minikube_py.api import errors, patch, schema
+from minikube_py.api import apply, errors, patch, schema
+from minikube_py.api.clock import REAL, rfc3339
 from minikube_py.api.errors import BadRequest, Cause
 from minikube_py.api.types import Obj
 
@@ -70,4 +71,26 @@ def _patched(kind: str, live: Obj, parsed: Any, node: schema.Node | None) -> Obj
 
 
 def _applier(request: Request, expected: Kind, call: Call, parsed: Any, repeated: list[str]) -> Callable[[Obj], Obj]:
-    raise errors.UnsupportedMediaType("server-side apply is not built")
+    """Server-side apply; the object need not exist yet."""
+    manager, force = request.query.get("fieldManager", ""), request.query.flag("force")
+    if not manager:
+        cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
+        raise errors.invalid("PatchOptions", "", [cause], "meta.k8s.io")
+    if not isinstance(parsed, dict):
+        raise BadRequest("error decoding YAML: an apply patch is an object")
+    call.warnings = decode.settle(repeated, expected, decode.field_validation(request.query.get("fieldValidation", "")))
+    for key, wanted in (("apiVersion", expected.api_version), ("kind", expected.kind)):
+        if parsed.get(key) != wanted:
+            raise BadRequest(f"the {key} of the applied object ({parsed.get(key)}) does not match the request's ({wanted})")
+    call.manager, call.applies = manager, True
+    node = schema.load().for_gvk(*expected)
+    assert node is not None, f"{expected} has a schema"
+    ignored = () if call.subresource or "status" not in node.properties else ("status",)
+    now = rfc3339(REAL.now())
+
+    def make(live: Obj) -> Obj:
+        return apply.apply(
+            live or None, parsed, manager, force, node, now=now, subresource=call.subresource, ignore=ignored
+        )
+
+    return make

@@ -26,7 +26,7 @@ from apiserver.storage.base import KeyExists, RevisionMismatch
 from apiserver.storage.cache import Store
 from apiserver.storage.stored import Stored
 from apiserver.strategies.base import Context, Strategy, User
-from minikube_py.api import errors, schema
+from minikube_py.api import errors, managed_fields, schema
 from minikube_py.api.clock import Clock, rfc3339
 from minikube_py.api.clone import clone
 from minikube_py.api.errors import Cause
@@ -43,7 +43,11 @@ Make = Callable[[Obj], Obj]
 
 @dataclass
 class Call:
-    """One write as the registry sees it. `row` is the row in whose form the object is stored."""
+    """One write as the registry sees it. `row` is the row in whose form the object is stored.
+
+    `manager` is who will own the fields it changes; `applies` says that this is a server-side apply, which settles the
+    ownership itself and may create.
+    """
 
     row: Row
     namespace: str
@@ -51,6 +55,8 @@ class Call:
     user: User
     subresource: str = ""
     dry_run: bool = False
+    manager: str = "apiserver"
+    applies: bool = False
     options: Obj = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -129,6 +135,7 @@ class Registry:
         strategy.default(obj)
         self._fill_metadata(obj)
         strategy.prepare_create(obj, ctx)
+        self._claim_fields(call, obj, None)
         attributes.name = obj["metadata"].get("name", "")
         self._refuse_invalid(call.row, obj, [*self._schema_causes(call.row, obj), *strategy.validate(obj)])
         self._guard(call, obj, None)
@@ -167,7 +174,7 @@ class Registry:
         for _ in range(_UPDATE_ATTEMPTS):
             before = self.store.get(key)
             if before is None:
-                if strategy.create_on_update and not call.subresource:
+                if (call.applies or strategy.create_on_update) and not call.subresource:
                     return self.create(call, make({})), True
                 raise errors.not_found(row.plural, call.name, row.group)
             old = before.obj()
@@ -212,6 +219,7 @@ class Registry:
         else:
             strategy.prepare_update(new, old, ctx)
             causes = strategy.validate_update(new, old)
+        self._claim_fields(call, new, old)
         self._refuse_invalid(call.row, new, [*self._schema_causes(call.row, new), *causes])
         self._guard(call, new, old)
         chain.validate(attributes)
@@ -271,6 +279,15 @@ class Registry:
         guard = self.guards.get(call.row.plural_key)
         if guard is not None:
             guard(call, new, old)
+
+    def _claim_fields(self, call: Call, new: Obj, old: Obj | None) -> None:
+        """Note in managedFields whose the changed fields now are."""
+        if not call.applies:
+            now = rfc3339(self.clock.now())
+            node = self._schemas.for_gvk(call.row.group, call.row.version, call.row.kind)
+            managed_fields.update_managed_fields(
+                old, new, call.manager, node=node, now=now, subresource=call.subresource
+            )
 
     def _schema_causes(self, row: Row, obj: Obj) -> list[Cause]:
         node = self._schemas.for_gvk(row.group, row.version, row.kind)

@@ -19,6 +19,7 @@ from apiserver.resources.row import Row
 from apiserver.server import Server
 from apiserver.strategies.subresources import find
 from minikube_py.api import errors, schema
+from minikube_py.api.managed_fields import manager_name
 from minikube_py.api.types import Obj
 
 
@@ -48,7 +49,8 @@ def check_route(info: RequestInfo) -> Row:
     else:
         verbs = row.verbs
     unplaced = row.namespaced and not info.namespace and (info.name or info.method not in ("GET", "HEAD"))
-    if info.verb not in verbs or (unplaced and info.verb not in ("list", "watch")):
+    misplaced = info.verb == "create" and bool(info.name) and not info.subresource
+    if info.verb not in verbs or misplaced or (unplaced and info.verb not in ("list", "watch")):
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     return row
 
@@ -65,16 +67,11 @@ def call_of(request: Request, admitted: Admitted, row: Row) -> Call:
     if dry_run not in ("", "All"):
         cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{dry_run}": supported values: "All"', "dryRun")
         raise errors.invalid("CreateOptions", "", [cause], "meta.k8s.io")
-    options: Obj = {"fieldManager": manager_of(request)}
+    manager = manager_name(query.get("fieldManager", ""), request.headers.get("user-agent", ""))
     return Call(
         stored_row(row), info.namespace if row.namespaced else "", info.name, admitted.user, info.subresource,
-        dry_run == "All", options,
+        dry_run == "All", manager,
     )  # fmt: skip
-
-
-def manager_of(request: Request) -> str:
-    """Who manages the fields of a write: the parameter, else the program's name from its User-Agent."""
-    return request.query.get("fieldManager") or request.headers.get("user-agent", "unknown").split("/")[0][:128]
 
 
 def body_of(request: Request, row: Row, call: Call) -> Obj:
