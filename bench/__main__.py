@@ -41,7 +41,7 @@ MEASUREMENTS = {
     "pods": Measurement("pod to Ready, Deployment available, deletion", pods.measure),
     "failover": Measurement("node stop to replacements Ready", failover.measure, anywhere=False),
     "cycle": Measurement("scheduling cycle alone, pods/s", cycle.measure, anywhere=False, cluster=False),
-    "scale": Measurement("pods created and bound on bare nodes", scale.measure, default=False),
+    "scale": Measurement("pods created and bound on bare nodes", scale.measure, cluster=False, default=False),
 }
 
 

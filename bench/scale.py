@@ -21,7 +21,7 @@ def measure(target: Target, options: Options) -> list[Figure]:
     binary = golang.build("kscale")
     if binary is None:
         return [missing("created and bound", golang.NO_GO)]
-    if target.profile is not None:
+    if not target.foreign:
         with private.control_plane() as own:
             return _run(str(binary), own, options)
     try:

@@ -41,11 +41,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Target:
-    """`profile` is None for a foreign cluster: then only what its API shows can be measured."""
+    """`profile` is None for a foreign cluster, of which only what its API shows can be measured. `kubeconfig` may be ""
+    for ours, when a measurement needs no running cluster."""
 
     name: str
     kubeconfig: str
     profile: Profile | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Somebody else's cluster: neither a profile of ours nor left for the measurement to make."""
+        return self.profile is None and bool(self.kubeconfig)
 
     def client(self) -> Client:
         return Client(kubeconfig.load(self.kubeconfig), user_agent="minikube-py/bench", timeout=60)

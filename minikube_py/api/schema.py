@@ -10,6 +10,7 @@ FieldsV1 and JSON take anything; DeleteOptions and WatchEvent claim dozens of ki
 
 import copy
 import marshal
+import threading
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +44,8 @@ class Schemas:
     def __init__(self, compact: dict[str, bytes]) -> None:
         self._compact = compact
         self._compiled: dict[str, Node] = {}
+        self._compiling: dict[str, Node] = {}  # not complete yet: seen only by the thread that holds the lock
+        self._lock = threading.Lock()
         self._by_kind: dict[tuple[str, str, str], str] | None = None
 
     def for_gvk(self, group: str, version: str, kind: str) -> Node | None:
@@ -74,9 +77,20 @@ class Schemas:
         """The node of a definition. Raises KeyError when there is none of that name."""
         node = self._compiled.get(name)
         if node is None:
+            with self._lock:
+                try:
+                    node = self._compile(name)
+                    self._compiled.update(self._compiling)
+                finally:
+                    self._compiling.clear()
+        return node
+
+    def _compile(self, name: str) -> Node:
+        node = self._compiled.get(name) or self._compiling.get(name)
+        if node is None:
             small = marshal.loads(self._compact[name])
             node = Node(_SPECIAL.get(name, small.get("type", ANY)), ".".join(name.split(".")[-2:]))
-            self._compiled[name] = node  # before its fields: JSONSchemaProps contains itself
+            self._compiling[name] = node  # before its fields: JSONSchemaProps contains itself
             self._fill(node, small)
         return node
 
@@ -101,7 +115,7 @@ class Schemas:
             node = Node(small.get("type", ANY))
             self._fill(node, small)
             return node
-        target = self.definition(small["ref"])
+        target = self._compile(small["ref"])
         if len(small) == 1:
             return target
         node = copy.copy(target)  # the reference adds to what it refers to, as `strategy` of a Deployment does
