@@ -11,7 +11,8 @@ def test_a_kind_is_complete_for_every_thread_that_asks_first() -> None:
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(5):
-            schemas, found = schema.Schemas(compact), []
+            schemas = schema.Schemas(compact)
+            found: list[bool] = []
 
             def ask(schemas: schema.Schemas = schemas, found: list[bool] = found) -> None:
                 node = schemas.for_gvk("", "v1", "Pod")
