@@ -75,7 +75,7 @@ def _operate(document: Any, op: Any) -> Any:
 
 
 def _refused(why: str) -> Invalid:
-    cause = {"reason": "UnexpectedServerResponse", "message": why}
+    cause = {"reason": "UnexpectedServerResponse", "message": why, "field": "patch"}  # which kubectl shows
     return Invalid("the server rejected our request due to an error in our request", details={"causes": [cause]})
 
 

@@ -203,14 +203,15 @@ def with_parents(fields: Set, node: Node, *, top: bool = True) -> Set:
 
 
 def strip(obj: Obj) -> Obj:
-    """The object without what nobody manages: its identity and what the server alone sets."""
-    made = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+    """The object without what nobody manages: its identity, what the server alone sets, a spec or status that is empty."""
+    made = {key: value for key, value in obj.items() if key not in _TYPE and (value or key not in _NEVER_OWNED)}
     meta = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _UNMANAGED}
     if meta:
         made["metadata"] = meta
     return made
 
 
+_TYPE = ("apiVersion", "kind", "metadata")
 _UNMANAGED = frozenset((
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
 ))  # fmt: skip
