@@ -21,6 +21,16 @@ def remove(parent: str) -> None:
                 os.rmdir(directory)
 
 
+def remove_all(profile: str, node: str = "") -> None:
+    """Remove every empty cgroup of a profile (or of one of its nodes), deepest first: for `down` and `node remove`."""
+    below = f"{glob.escape(profile)}/{glob.escape(node)}" if node else glob.escape(profile)
+    for root in (f"{_ROOT}/minikube-py", f"{_ROOT}/*/minikube-py"):
+        for top in glob.glob(f"{root}/{below}"):
+            for directory, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+
+
 def leftovers(profile: str, node: str) -> list[str]:
     """The uids of pods that have a cgroup."""
     found = set()

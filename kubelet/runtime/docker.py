@@ -18,7 +18,7 @@ import requests
 from docker import errors as docker_errors
 from docker.utils import parse_repository_tag
 
-from kubelet.runtime import docker_create, docker_read, labels, netns
+from kubelet.runtime import cgroup_stats, docker_create, docker_read, labels, netns
 from kubelet.runtime.base import (
     ContainerConfig,
     ContainerNotFound,
@@ -289,9 +289,11 @@ class DockerRuntime:
         found: list[Stats] = []
         for container_id in container_ids:
             with contextlib.suppress(docker_errors.NotFound):
-                found.append(
-                    docker_read.stats(container_id, self._api.stats(container_id, stream=False, one_shot=True))
-                )
+                pid = int(self._api.inspect_container(container_id)["State"]["Pid"] or 0)
+                stats = cgroup_stats.read(container_id, pid) if pid else None
+                if stats is None:  # the engine's processes are not ours to see
+                    stats = docker_read.stats(container_id, self._api.stats(container_id, stream=False, one_shot=True))
+                found.append(stats)
         return found
 
     @_faults

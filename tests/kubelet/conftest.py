@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kubelet import cgroups
 from kubelet.main import Kubelet, Options
 from kubelet.runtime.base import Runtime
 from minikube_py.api.clock import REAL
@@ -59,6 +60,7 @@ class Bridge:
             with contextlib.suppress(Exception):
                 self.engine.api.remove_container(container["Id"], force=True, v=True)
         self.network.remove()
+        cgroups.remove_all(self.profile)
 
 
 class Nodes:

@@ -80,7 +80,7 @@ def test_a_killed_sandbox_is_replaced(nodes: Nodes, node: Options, namespace: st
 
 
 def test_init_containers_run_one_after_the_other(nodes: Nodes, node: Options, namespace: str) -> None:
-    volume = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    volume: Obj = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     pod = nodes.pod(
         namespace, node,
         containers=[container("main", sh("cat /shared/log > /dev/termination-log"), **volume)],
@@ -110,7 +110,7 @@ def test_a_failing_init_container_holds_the_pod_back(nodes: Nodes, node: Options
 
 def test_a_sidecar_starts_first_and_ends_last(nodes: Nodes, node: Options, namespace: str) -> None:
     script = "trap 'echo stopped > /dev/termination-log; exit 0' TERM; touch /shared/up; while true; do sleep 0.1; done"
-    mount = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    mount: Obj = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     pod = nodes.pod(
         namespace, node,
         containers=[container("main", sh("ls /shared > /dev/termination-log"), **mount)],

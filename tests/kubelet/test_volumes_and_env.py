@@ -173,7 +173,7 @@ def test_containers_of_a_pod_share_what_they_should(nodes: Nodes, node: Options,
 
 def test_a_host_path_of_the_wrong_type(nodes: Nodes, node: Options, namespace: str, tmp_path: Any) -> None:
     (tmp_path / "file").write_text("content")
-    mount = {"volumeMounts": [{"name": "host", "mountPath": "/host"}]}
+    mount: Obj = {"volumeMounts": [{"name": "host", "mountPath": "/host"}]}
     good = told(
         nodes, node, namespace, "cat /host/file", fields=mount,
         volumes=[{"name": "host", "hostPath": {"path": str(tmp_path), "type": "Directory"}}],
