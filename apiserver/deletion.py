@@ -39,7 +39,8 @@ def delete(registry: Registry, call: Call) -> tuple[Stored, bool]:
         before = registry.get(row, call.namespace, call.name)
         old = before.obj()
         _check_preconditions(call, old)
-        chain.validate(registry.attributes(call, chain.DELETE, None, old, ctx))
+        attributes = registry.attributes(call, chain.DELETE, None, old, ctx)
+        chain.validate(attributes)
         new = before.obj()
         decision = strategy.before_delete(new, call.options, registry.clock)
         if decision == "pending":
@@ -60,6 +61,7 @@ def delete(registry: Registry, call: Call) -> tuple[Stored, bool]:
                 return (before if new == old else registry.store.update(before.key, new, before.revision)), False
             stored = registry.store.delete(before.key, before.revision)
             strategy.after_delete(old, ctx)
+            chain.deleted(attributes, old)
             return stored, True
         except RevisionMismatch:
             continue

@@ -147,8 +147,9 @@ class Registry:
                 raise KeyExists(key)
             strategy.begin_create(obj, ctx)
             return self.unstored(key, obj)
-        finish = strategy.begin_create(obj, ctx)
-        stored = _finishing(finish, lambda: self.store.create(key, obj))
+        stored = _finishing(
+            attributes, lambda: strategy.begin_create(obj, ctx), lambda: self.store.create(key, obj)
+        )
         strategy.after_create(obj, ctx)
         return stored
 
@@ -225,23 +226,29 @@ class Registry:
         chain.validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if released(new):
-            return self._delete_now(call, strategy, new, before, ctx)
+            return self._delete_now(call, strategy, new, before, attributes)
         if _same(new, old):
             return before
         if call.dry_run:
             return self.unstored(before.key, new, before.revision)
-        finish = strategy.begin_update(new, old, ctx) if not call.subresource else None
-        stored = _finishing(finish, lambda: self.store.update(before.key, new, before.revision))
+        stored = _finishing(
+            attributes,
+            lambda: strategy.begin_update(new, old, ctx) if not call.subresource else None,
+            lambda: self.store.update(before.key, new, before.revision),
+        )
         if not call.subresource:
             strategy.after_update(new, old, ctx)
         return stored
 
-    def _delete_now(self, call: Call, strategy: Strategy, last: Obj, before: Stored, ctx: Context) -> Stored:
+    def _delete_now(
+        self, call: Call, strategy: Strategy, last: Obj, before: Stored, attributes: chain.Attributes
+    ) -> Stored:
         """Remove an object whose last finalizer this write took away."""
         if call.dry_run:
             return self.unstored(before.key, last, before.revision)
         gone = self.store.delete(before.key, before.revision)
-        strategy.after_delete(last, ctx)
+        strategy.after_delete(last, attributes.ctx)
+        chain.deleted(attributes, last)
         return gone
 
     # ---- the server's own writes -------------------------------------------------------------------------------------
@@ -340,13 +347,17 @@ def _entries(meta: Obj) -> list[Obj]:
     return [{k: v for k, v in entry.items() if k != "time"} for entry in meta.get("managedFields") or ()]
 
 
-def _finishing(finish: Callable[[bool], None] | None, write: Callable[[], Stored]) -> Stored:
-    """Run the write, and tell the hook that reserved something for it how it ended."""
-    done = False
+def _finishing(
+    attributes: chain.Attributes, begin: Callable[[], Callable[[bool], None] | None], write: Callable[[], Stored]
+) -> Stored:
+    """Reserve, write, and tell everybody who reserved something for this write how it ended."""
+    finish, done = None, False
     try:
+        finish = begin()
         stored = write()
         done = True
         return stored
     finally:
         if finish is not None:
             finish(done)
+        chain.finish(attributes, done)

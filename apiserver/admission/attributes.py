@@ -18,7 +18,10 @@ CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
 
 @dataclass
 class Attributes:
-    """One write as the plugins see it. `obj` is None for DELETE and CONNECT without a body, `old` for CREATE and CONNECT."""
+    """One write as the plugins see it. `obj` is None for DELETE and CONNECT without a body, `old` for CREATE and CONNECT.
+
+    `finish`: what plugins leave to be called with True once the store has the write, with False when it failed.
+    """
 
     verb: str
     row: Row
@@ -31,6 +34,7 @@ class Attributes:
     subresource: str = ""
     dry_run: bool = False
     options: Obj = field(default_factory=dict)
+    finish: list[Callable[[bool], None]] = field(default_factory=list)
 
     @property
     def resource(self) -> str:

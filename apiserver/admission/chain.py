@@ -21,8 +21,9 @@ from apiserver.admission import (
     tolerations,
 )
 from apiserver.admission.attributes import CONNECT, CREATE, DELETE, UPDATE, Attributes, Plugin
+from minikube_py.api.types import Obj
 
-__all__ = ["CONNECT", "CREATE", "DELETE", "UPDATE", "Attributes", "Plugin", "admit", "validate"]
+__all__ = ["CONNECT", "CREATE", "DELETE", "UPDATE", "Attributes", "Plugin", "admit", "deleted", "finish", "validate"]
 
 _ALL = frozenset({CREATE, UPDATE, DELETE, CONNECT})
 _WRITES = frozenset({CREATE, UPDATE})
@@ -64,3 +65,14 @@ def validate(attributes: Attributes) -> None:
     for plugin in plugins(attributes):
         if plugin.check is not None and attributes.verb in plugin.verbs:
             plugin.check(attributes)
+
+
+def finish(attributes: Attributes, stored: bool) -> None:
+    """Tell the plugins that reserved something for this write how it ended."""
+    for hook in attributes.finish:
+        hook(stored)
+
+
+def deleted(attributes: Attributes, last: Obj) -> None:
+    """The object is gone; `last` is what it was."""
+    quota.released(attributes, last)

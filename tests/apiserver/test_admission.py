@@ -268,7 +268,7 @@ def test_quota_counts_compute_resources_of_pods_that_state_them(client: Client, 
     with pytest.raises(errors.Forbidden, match=r"failed quota: q: must specify requests.cpu for: c"):
         client.create(PODS, pod(ns))
     client.create(PODS, pod(ns, "a", {"requests": {"cpu": "600m"}}))
-    with pytest.raises(errors.Forbidden, match="cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"):
+    with pytest.raises(errors.Forbidden, match=r"cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"):
         client.create(PODS, pod(ns, "b", {"limits": {"cpu": "500m"}}))
 
 
@@ -285,6 +285,18 @@ def test_quota_scopes_and_services(client: Client, ns: str) -> None:
     made = client.create(SERVICES, new_object(SERVICES, "s", ns, spec={"ports": ports}))
     with pytest.raises(errors.Forbidden, match=r"services.nodeports=2"):
         client.update(SERVICES, {**made, "spec": {**made["spec"], "type": "NodePort"}})
+
+
+def test_failed_and_finished_things_are_given_back(client: Client, ns: str) -> None:
+    quota(client, ns, {"pods": "1", "configmaps": "2"})
+    client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", ns))
+    with pytest.raises(errors.AlreadyExists):
+        client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", ns))
+    made = client.create(PODS, pod(ns))
+    assert client.get(RESOURCEQUOTAS, "q", ns)["status"]["used"] == {"configmaps": "1", "pods": "1"}
+    client.patch(PODS, made["metadata"]["name"], {"status": {"phase": "Succeeded"}}, ns, subresource="status")
+    assert client.get(RESOURCEQUOTAS, "q", ns)["status"]["used"]["pods"] == "0"
+    client.create(PODS, pod(ns, "next"))
 
 
 def test_a_dry_run_charges_nothing(client: Client, ns: str) -> None:
