@@ -9,7 +9,7 @@ Upstream: sigs.k8s.io/structured-merge-diff/merge (update.go), apimachinery/pkg/
 from collections.abc import Iterable
 
 from minikube_py.api import schema
-from minikube_py.api.errors import BadRequest, Conflict, InternalError
+from minikube_py.api.errors import APIError, BadRequest, Conflict
 from minikube_py.api.fieldset import Set, difference, intersection, paths, union, without
 from minikube_py.api.managed_fields import (
     APPLY,
@@ -36,8 +36,8 @@ def apply(
 
     In: `applied` as the client sent it; `now` RFC 3339; `ignore` top-level fields this endpoint does not write ("status" on
     the main one). The result shares parts with `live` and `applied`, and equals `live` when nothing changes but times.
-    Raises Conflict naming every other owner, BadRequest when managedFields are applied, InternalError (as upstream answers)
-    for fields the schema does not have.
+    Raises Conflict naming every other owner, BadRequest when managedFields are applied, and code 500 without a
+    reason (as upstream answers) for fields the schema does not have.
     """
     meta = applied.get("metadata") or {}
     if meta.get("managedFields"):
@@ -74,7 +74,9 @@ def _checked(applied: Obj, node: Node) -> Obj:
     if unknown:
         listed = "\n".join(f".{path}: field not declared in schema" for path in unknown)
         many = f"errors:\n{listed}" if len(unknown) > 1 else listed
-        raise InternalError(f"failed to create typed patch object ({subject}): {many}")
+        error = APIError(f"failed to create typed patch object ({subject}): {many}")
+        error.reason = ""  # upstream has no reason for this one, and kubectl shows the reason
+        raise error
     try:
         return schema.coerce(node, applied)[0]
     except schema.DecodeError as error:

@@ -137,12 +137,13 @@ def test_an_object_from_before_managed_fields() -> None:
 def test_refusals() -> None:
     bad = deployment(1)
     bad["spec"]["template"] = {"metadata": {"unknownSubMeta": 1}}
-    with pytest.raises(errors.InternalError) as caught:
+    with pytest.raises(errors.APIError) as caught:
         apply(None, bad, "me", False, NODE, now=T1)
     assert caught.value.message == (
         "failed to create typed patch object (ns/web; apps/v1, Kind=Deployment): "
         ".spec.template.metadata.unknownSubMeta: field not declared in schema"
     )
+    assert (caught.value.code, caught.value.reason) == (500, "")
     brought = deployment(1)
     brought["metadata"]["managedFields"] = [{"manager": "x"}]
     with pytest.raises(errors.BadRequest, match="managedFields must be nil"):
