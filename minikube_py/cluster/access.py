@@ -13,6 +13,8 @@ from minikube_py.api.meta import condition_is, name_of
 from minikube_py.api.types import Obj
 from minikube_py.client import kubeconfig
 from minikube_py.client.rest import Client
+from minikube_py.cluster import process
+from minikube_py.cluster.components import components
 from minikube_py.cluster.errors import ClusterError
 from minikube_py.cluster.profile import Profile
 
@@ -46,6 +48,18 @@ def _deaths(profile: Profile) -> int:
     except (FileNotFoundError, ValueError):
         return 0
     return int(report.get("apiserver", {}).get("restarts", 0))
+
+
+def wait_components(profile: Profile, seconds: float) -> None:
+    """Until every process that should run does. Raises ClusterError naming one that does not."""
+    run = profile.directory / "run"
+    names = [component.name for component in components(profile)]
+
+    def down() -> list[str]:
+        return [name for name in names if not process.read_pid(run / f"{name}.pid")]
+
+    if not until(lambda: not down(), seconds):
+        raise ClusterError(f"not running after {seconds:.0f} s: {', '.join(down())} (minikube-py logs {down()[0]})")
 
 
 def wait_nodes(profile: Profile, seconds: float) -> None:

@@ -83,7 +83,7 @@ def heal(profile: Profile, name: str) -> None:
     """Undo `partition`."""
     from kubelet.network import partition as network
 
-    node = profile.node(name)
+    profile.node(name)
     _needs_network(profile)
     network.heal(profile.name, name)
 

@@ -21,7 +21,7 @@ from minikube_py.cluster.errors import ClusterError
 from minikube_py.cluster.profile import Node, Profile
 from minikube_py.cluster.progress import Progress
 
-_API_SECONDS, _NODE_SECONDS = 30.0, 60.0
+_TAKE_OVER_SECONDS, _API_SECONDS, _NODE_SECONDS = 20.0, 30.0, 60.0
 FIRST_PORT = 6443
 _CODE = Path(__file__).resolve().parents[2]  # where the packages lie: a checkout, or an installation
 
@@ -58,6 +58,7 @@ def up(wish: Wish, progress: Progress) -> Profile:
         start_supervisor(profile)
         access.wait_ready(profile, _API_SECONDS)
     with progress.phase(f"{len(profile.nodes)} nodes Ready"):
+        access.wait_components(profile, _NODE_SECONDS)
         access.wait_nodes(profile, _NODE_SECONDS)
     if wish.merge_kubeconfig:
         kubeconfig.merge(kubeconfig.user_path(), _admin(profile))
@@ -155,15 +156,24 @@ def _encryption_key(path: Path) -> None:
 
 
 def start_supervisor(profile: Profile) -> None:
-    """Start the profile's supervisor, or tell the running one to look at `cluster.json` again."""
-    pid = process.read_pid(profile.directory / "run" / "supervisor.pid")
+    """Start the profile's supervisor, or tell the running one to look at `cluster.json` again.
+
+    Raises ClusterError when it dies at once. When this returns, components that a killed supervisor left behind are gone.
+    """
+    file = profile.directory / "run" / "supervisor.pid"
+    pid = process.read_pid(file)
     if pid:
         process.signal_quietly(pid, signal.SIGHUP)
         return
     profile.logs.mkdir(exist_ok=True)
     with (profile.logs / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+        supervisor = subprocess.Popen(
             [sys.executable, "-m", "minikube_py.cluster.supervisor", profile.name],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "MINIKUBE_PY_HOME": str(profiles.home()), "PYTHONPATH": str(_CODE)},
         )  # fmt: skip
+    access.until(lambda: process.read_pid(file) == supervisor.pid or supervisor.poll() is not None, _TAKE_OVER_SECONDS)
+    if supervisor.poll() is not None:
+        raise ClusterError(
+            f"the supervisor ended with exit code {supervisor.returncode}; see: {profile.logs}/supervisor.log"
+        )

@@ -89,18 +89,15 @@ def test_crash_loop_and_missing_image_say_so(cluster: Cluster, apply: Apply) -> 
     missing = pod("missing", "true")
     missing["spec"]["containers"][0] |= {"image": "no-such-image:1", "imagePullPolicy": "Never"}
     apply(missing)
-    waiting = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
-    harness.eventually(
-        lambda: cluster.kubectl("get", "pod", "crash", "-o", waiting) == "CrashLoopBackOff", 60, what="back-off"
-    )
-    harness.eventually(
-        lambda: cluster.kubectl("get", "pod", "missing", "-o", waiting) == "ErrImageNeverPull", 60, what="reason"
-    )
+
+    def waiting(name: str) -> str:
+        return cluster.kubectl("get", "pod", name, "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
+
+    harness.eventually(lambda: waiting("crash") == "CrashLoopBackOff", 60, what="back-off")
+    harness.eventually(lambda: waiting("missing") == "ErrImageNeverPull", 60, what="the reason")
 
 
 def test_a_pod_that_fits_nowhere_says_why_node_by_node(cluster: Cluster, apply: Apply) -> None:
     apply(pod("huge", "true", resources={"requests": {"memory": "900Gi"}}))
-    described = lambda: cluster.kubectl("describe", "pod", "huge")  # noqa: E731
-    harness.eventually(
-        lambda: "0/3 nodes are available: 3 Insufficient memory" in described(), 30, what="FailedScheduling"
-    )
+    verdict = "0/3 nodes are available: 3 Insufficient memory"
+    harness.eventually(lambda: verdict in cluster.kubectl("describe", "pod", "huge"), 30, what="FailedScheduling")

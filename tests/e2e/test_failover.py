@@ -22,7 +22,7 @@ def fragile(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Cluster]:
-    store = "sqlite" if request.param == "sqlite" else f"etcd://{etcd}?prefix=/failover"
+    store = "sqlite" if request.param == "sqlite" else f"etcd://{etcd}?prefix=/{tmp_path.name}"
     with running_cluster("failover", tmp_path, monkeypatch, "--store", store) as one:
         one.client.create(DEPLOYMENTS, deployment("app", 3, SLEEP))
         one.ready_pods("app=app", 3)
@@ -56,18 +56,7 @@ def _break_and_mend(cluster: Cluster, failure: str, repair: str) -> None:
 def test_power_cut_and_partition_move_pods_and_leave_no_strays(fragile: Cluster) -> None:
     for _ in range(ROUNDS):
         for failure, repair in (("stop", "start"), ("partition", "heal")):
-            node = fragile.pods("app=app")[0]["spec"]["nodeName"]
-            fragile.minikube("node", failure, node)
-            harness.eventually(lambda node=node: not _ready(fragile, node), 30, what=f"{node} NotReady after {failure}")
-            harness.eventually(
-                lambda node=node: _elsewhere(fragile, node), 60, what=f"3 pods off {node} after {failure}"
-            )
-            if failure == "partition":
-                assert any(c["Labels"]["io.minikube-py.node"] == node for c in fragile.containers(running_only=True))
-            fragile.minikube("node", repair, node)
-            harness.eventually(lambda node=node: _ready(fragile, node), 30, what=f"{node} Ready after {repair}")
-            fragile.ready_pods("app=app", 3)
-            harness.eventually(fragile.no_strays, 60, what=f"no stray container after {repair}")
+            _break_and_mend(fragile, failure, repair)
 
 
 def test_nodes_come_and_go(fragile: Cluster) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -64,17 +65,10 @@ def _kill(cluster: Cluster, component: str) -> None:
 def test_every_component_killed_in_turn_under_load(sturdy: Cluster) -> None:
     load = Load(sturdy)
     for turn in range(ROUNDS):
-        name = f"app-{turn % 3}"
         if turn < 3:
-            harness.eventually(
-                lambda name=name: sturdy.client.create(DEPLOYMENTS, deployment(name, 2, SLEEP)), what="a create"
-            )
-        victim = COMPONENTS[turn % len(COMPONENTS)]
-        pid: int = harness.eventually(lambda victim=victim: sturdy.component(victim), what=f"{victim} running")
-        os.kill(pid, signal.SIGKILL)
-        harness.eventually(
-            lambda victim=victim, pid=pid: sturdy.component(victim) not in (0, pid), 30, what=f"{victim} back"
-        )
+            wanted = deployment(f"app-{turn}", 2, SLEEP)
+            harness.eventually(partial(sturdy.client.create, DEPLOYMENTS, wanted), what="a create")
+        _kill(sturdy, COMPONENTS[turn % len(COMPONENTS)])
     acknowledged = load.stop()
     for turn in range(3):
         sturdy.ready_pods(f"app=app-{turn}", 2, timeout=90)
@@ -89,11 +83,7 @@ def test_containers_survive_their_kubelet(sturdy: Cluster) -> None:
     sturdy.ready_pods("app=keep", 2)
     before = {c["Id"] for c in sturdy.containers(running_only=True)}
     for node in ("node-1", "node-2"):
-        pid = sturdy.component(f"kubelet-{node}")
-        os.kill(pid, signal.SIGKILL)
-        harness.eventually(
-            lambda node=node, pid=pid: sturdy.component(f"kubelet-{node}") not in (0, pid), what="it back"
-        )
+        _kill(sturdy, f"kubelet-{node}")
     harness.eventually(lambda: sturdy.minikube("status", check=False).returncode == 0, what="a healthy status")
     sturdy.ready_pods("app=keep", 2)
     assert {c["Id"] for c in sturdy.containers(running_only=True)} == before

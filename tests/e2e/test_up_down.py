@@ -16,11 +16,7 @@ def _host_state() -> dict[str, list[str]]:
     def lines(*command: str) -> list[str]:
         return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
-    ours = [
-        p.name
-        for p in Path("/proc").iterdir()
-        if p.name.isdigit() and process.is_ours(int(p.name)) and process.alive(int(p.name))
-    ]
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return {
         "containers": lines("docker", "ps", "-aq"), "networks": lines("docker", "network", "ls", "-q"),
         "links": [line.split(":")[1] for line in lines("ip", "-o", "link") if "mkp" in line],
