@@ -22,6 +22,8 @@ from apiserver.storage.subscription import Subscription, WatchEvent
 from minikube_py.api.errors import Expired, to_status
 
 BOOKMARK_SECONDS = 60.0
+_BUSY_SECONDS = 1.0
+"""After how long a bookmark is tried again that came while events were still on their way."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -65,10 +67,23 @@ async def stream(store: Store, request: WatchRequest) -> AsyncIterator[bytes]:
     except Compacted as error:
         yield expired(error, request.resource_version)
         return
+    line = request.transform or _line
+    timer = _Timer(subscription, request)
     try:
-        async for chunk in _chunks(subscription, request):
-            yield chunk
+        for initial in _slices(subscription.initial):
+            yield b"".join(map(line, initial))
+        subscription.initial = []
+        if request.send_initial_events and request.bookmarks:
+            yield bookmark(request, subscription.revision, initial_events_end=True)
+        async for batch in subscription:
+            if batch:
+                yield line(batch[0]) if len(batch) == 1 else b"".join(map(line, batch))
+            elif timer.over():
+                return
+            elif (revision := timer.bookmark_due()) is not None:
+                yield bookmark(request, revision)
     finally:
+        timer.cancel()
         subscription.close()
 
 
@@ -81,41 +96,42 @@ def _subscribe(store: Store, request: WatchRequest) -> Subscription:
     return store.subscribe(request.prefix, after, request.labels, request.fields)
 
 
-async def _chunks(subscription: Subscription, request: WatchRequest) -> AsyncIterator[bytes]:
-    line = request.transform or _line
-    for initial in _slices(subscription.initial):
-        yield b"".join(map(line, initial))
-    subscription.initial = []
-    if request.send_initial_events and request.bookmarks:
-        yield bookmark(request, subscription.revision, initial_events_end=True)
-    loop = asyncio.get_running_loop()
-    end = loop.time() + request.timeout_seconds if request.timeout_seconds else float("inf")
-    next_bookmark = loop.time() + BOOKMARK_SECONDS if request.bookmarks else float("inf")
-    sent = subscription.revision
-    while True:
-        batch = await _next(subscription, min(end, next_bookmark))
-        if batch is None:
-            return
-        if batch:
-            yield b"".join(map(line, batch))
-        now = loop.time()
-        if now >= end:
-            return
-        if now >= next_bookmark:
-            next_bookmark = now + BOOKMARK_SECONDS
-            revision = subscription.progress()
-            if revision is not None and revision > sent:
-                sent = revision
-                yield bookmark(request, revision)
+class _Timer:
+    """Wakes a quiet subscription when its time is over or a bookmark is due: one timer, not one per event."""
 
+    def __init__(self, subscription: Subscription, request: WatchRequest) -> None:
+        self._loop, self._subscription = asyncio.get_running_loop(), subscription
+        now, never = self._loop.time(), float("inf")
+        self._end = now + request.timeout_seconds if request.timeout_seconds else never
+        self._bookmark = now + BOOKMARK_SECONDS if request.bookmarks else never
+        self._sent = subscription.revision
+        self._handle: asyncio.TimerHandle | None = None
+        self._arm()
 
-async def _next(subscription: Subscription, until: float) -> list[WatchEvent] | None:
-    """The next events; none when `until` (loop time) passed first, None when the subscription ended."""
-    try:
-        async with asyncio.timeout_at(None if until == float("inf") else until):
-            return await anext(subscription, None)
-    except TimeoutError:
-        return []
+    def over(self) -> bool:
+        return self._loop.time() >= self._end
+
+    def bookmark_due(self) -> int | None:
+        """The revision to put into a bookmark now; None when nothing happened since the last one."""
+        now = self._loop.time()
+        if now < self._bookmark:
+            return None
+        revision = self._subscription.progress()
+        self._bookmark = now + (_BUSY_SECONDS if revision is None else BOOKMARK_SECONDS)
+        self._arm()
+        if revision is None or revision <= self._sent:
+            return None
+        self._sent = revision
+        return revision
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _arm(self) -> None:
+        due = min(self._end, self._bookmark)
+        if due < float("inf"):
+            self._handle = self._loop.call_at(due, self._subscription.nudge)
 
 
 def _line(event: WatchEvent) -> bytes:

@@ -71,7 +71,7 @@ class Event:
 
 
 class Subscription:
-    """`async for batch in subscription` yields lists of WatchEvent, and ends when it was cut off or closed."""
+    """`async for batch in subscription` yields lists of WatchEvent, empty after a nudge, and ends when cut off or closed."""
 
     def __init__(
         self, fanout: "Fanout", collection: "Collection", prefix: str, labels: Matcher | None, fields: Matcher | None
@@ -85,6 +85,7 @@ class Subscription:
         self._whole = prefix == collection.prefix
         self._labels, self._fields = labels, fields
         self._unread: list[WatchEvent] = []
+        self._nudged = False
         self._waiter: asyncio.Future[None] | None = None
 
     def offer(self, events: Sequence[Event]) -> None:
@@ -113,6 +114,11 @@ class Subscription:
         revision = self.fanout.reached()
         return None if revision is None or self._unread or self.ended else max(revision, self.revision)
 
+    def nudge(self) -> None:
+        """Let the reader have a turn although nothing happened: it gets an empty batch."""
+        self._nudged = True
+        self._wake()
+
     def close(self) -> None:
         """End it; what is unread is dropped."""
         self.ended = True
@@ -129,7 +135,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> list[WatchEvent]:
-        while not self._unread:
+        while not self._unread and not self._nudged:
             if self.ended:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
@@ -137,6 +143,9 @@ class Subscription:
                 await self._waiter
             finally:
                 self._waiter = None
+        if self._nudged:  # first, so that a stream that is never quiet has its turns too
+            self._nudged = False
+            return []
         batch, self._unread = self._unread, []
         return batch
 

@@ -1,6 +1,7 @@
 """The watch stream: initial state, resumption, bookmarks, time limits, 410, transforms."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,27 @@ def test_bookmarks_follow_writes_elsewhere(store: Store, monkeypatch: pytest.Mon
     line = asyncio.run(run())
     assert line["type"] == "BOOKMARK"
     assert line["object"]["metadata"]["resourceVersion"] == str(store.revision)
+
+
+def test_a_stream_that_is_never_quiet_ends_in_time(store: Store) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            put(store, f"p{number}")
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        lines = collect(store, request(timeout_seconds=0.2), count=10**9)
+    finally:
+        stop.set()
+        writer.join()
+    versions = [int(line["object"]["metadata"]["resourceVersion"]) for line in lines]
+    assert versions
+    assert versions == list(range(versions[0], versions[0] + len(versions)))
 
 
 def test_a_revision_that_is_gone_is_one_error_event(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
