@@ -121,8 +121,8 @@ class _Lines:
         self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
 
     def sample(self, name: str, labels: Labels, value: float) -> None:
-        shown = ",".join(f'{key}="{text}"' for key, text in labels)
-        self._lines.append(f"{name}{{{shown}}} {value:g}" if value != int(value) else f"{name}{{{shown}}} {int(value)}")
+        shown = "{" + ",".join(f'{key}="{text}"' for key, text in labels) + "}" if labels else ""
+        self._lines.append(f"{name}{shown} {int(value) if value == int(value) else value!r}")
 
     def histogram(self, name: str, labels: Labels, histogram: list[float]) -> None:
         total = 0.0
