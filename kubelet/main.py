@@ -16,7 +16,8 @@ from pathlib import Path
 
 from kubelet import cgroups, env, sandbox
 from kubelet.backoff import Backoff
-from kubelet.devices.base import DeviceManager, NoDevices
+from kubelet.devices import setup as devices
+from kubelet.devices.base import DeviceManager
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.dns import DNSServer
@@ -85,7 +86,7 @@ class Kubelet:
         pods = self.informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")
         nodes = self.informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
         services = self.informers.of(SERVICES)
-        self.devices: DeviceManager = make_devices(options)
+        self.devices: DeviceManager = devices.make(options, info, clock)
         self.agent = NodeAgent(options, client, self.runtime, info, self.devices, nodes, clock)
         self.events = EventRecorder(client, "kubelet", clock, options.node_name)
 
@@ -169,11 +170,6 @@ def connect(runtime: Runtime, clock: Clock, ended: threading.Event) -> tuple[Run
                 raise
             _log.warning("%s", error)
             clock.wait(ended, 1.0)
-
-
-def make_devices(options: Options) -> DeviceManager:
-    """The device manager of this node."""
-    return NoDevices()
 
 
 def pod_network(options: Options) -> PodNetwork:

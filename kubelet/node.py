@@ -58,7 +58,7 @@ class NodeAgent:
     def node(self) -> Obj:
         """The Node as the API has it; before it does, as we would register it."""
         return self._informer.get("", self._options.node_name) or {
-            **node_status.registration(self._options),
+            **node_status.registration(self._options, self._devices.labels()),
             "status": {"allocatable": {**self._options.capacity, **self._devices.allocatable()}},
         }
 
@@ -83,7 +83,7 @@ class NodeAgent:
             self._wake.clear()
 
     def _register(self) -> None:
-        node = node_status.registration(self._options)
+        node = node_status.registration(self._options, self._devices.labels())
         while not self._stopped.is_set():
             try:
                 self._reported_at = float("-inf")
@@ -98,7 +98,8 @@ class NodeAgent:
 
     def _adopt(self, node: Obj) -> bool:
         """The node was here before: make sure that our labels and pod CIDR are on it."""
-        body = {"metadata": {"labels": node["metadata"]["labels"]}, "spec": {"podCIDR": node["spec"]["podCIDR"]}}
+        labels = {**self._devices.labels(), **node["metadata"]["labels"]}  # None removes what former devices left
+        body = {"metadata": {"labels": labels}, "spec": {"podCIDR": node["spec"]["podCIDR"]}}
         try:
             self._client.patch(NODES, self._options.node_name, body, kind="strategic")
         except APIError as error:

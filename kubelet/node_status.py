@@ -42,12 +42,13 @@ def read(root: Path, runtime_error: str) -> Readings:
     return Readings(available, disk.f_bavail / max(1, disk.f_blocks), runtime_error)
 
 
-def registration(options: Options) -> Obj:
-    """The Node object without its status."""
+def registration(options: Options, device_labels: Mapping[str, str | None]) -> Obj:
+    """The Node object without its status. In: a device label that is None is left out."""
     arch = _ARCHITECTURES.get(platform.machine(), platform.machine())
     labels = {
         "beta.kubernetes.io/arch": arch, "beta.kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
-        "kubernetes.io/hostname": options.node_name, "kubernetes.io/os": "linux", **options.node_labels,
+        "kubernetes.io/hostname": options.node_name, "kubernetes.io/os": "linux",
+        **{name: value for name, value in device_labels.items() if value is not None}, **options.node_labels,
     }  # fmt: skip
     spec: Obj = {"podCIDR": options.pod_cidr, "podCIDRs": [options.pod_cidr]}
     if options.register_taints:

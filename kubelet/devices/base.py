@@ -44,6 +44,9 @@ class DeviceManager(Protocol):
     def restore(self, pods: Iterable[Obj]) -> None:
         """Told once, before anything else: the pods that have containers on this node already."""
 
+    def labels(self) -> dict[str, str | None]:
+        """Labels of the Node that tell of the devices; None = this one must not be there. Known after `start`."""
+
     def capacity(self) -> dict[str, str]:
         """Extended resources of the node, as `status.capacity` shows them."""
 
@@ -67,6 +70,9 @@ class NoDevices:
     def stop(self) -> None: ...
 
     def restore(self, pods: Iterable[Obj]) -> None: ...
+
+    def labels(self) -> dict[str, str | None]:
+        return {}
 
     def capacity(self) -> dict[str, str]:
         return {}

@@ -137,7 +137,7 @@ class Module:
                     return SimpleNamespace(device=event.card, eventType=event.type, eventData=event.data)
             if time.monotonic() >= deadline:
                 raise NVMLError(10)
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def nvmlEventSetFree(self, event_set: Any) -> None:
         event_set.cards.clear()

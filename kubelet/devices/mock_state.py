@@ -52,7 +52,8 @@ class Event(_Packed):
 class _State(_Packed):
     _fields_ = [
         ("magic", ctypes.c_char * 8), ("count", ctypes.c_uint32), ("cuda", ctypes.c_int32),
-        ("driver", ctypes.c_char * 80), ("nvml", ctypes.c_char * 80), ("last_event", ctypes.c_uint64),
+        ("driver", ctypes.c_char * 80), ("nvml", ctypes.c_char * 80),
+        ("started", ctypes.c_uint64), ("fired", ctypes.c_uint64), ("last_event", ctypes.c_uint64),
         ("events", Event * _MOST), ("cards", CardState * _MOST),
     ]  # fmt: skip
 

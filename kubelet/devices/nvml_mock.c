@@ -46,7 +46,7 @@ struct state {
     uint32_t count;
     int32_t cuda;
     char driver[80], nvml[80];
-    uint64_t last_event;
+    uint64_t started, fired, last_event;
     struct event events[MOST_EVENTS];
     struct card cards[MOST_CARDS];
 };
@@ -337,8 +337,8 @@ int nvmlDeviceRegisterEvents(struct card *card, unsigned long long types, struct
 int nvmlEventSetWait_v2(struct event_set *set, struct event_data *out, unsigned int timeout_ms) {
     if (!state) return UNINITIALIZED;
     if (!set || !out) return INVALID_ARGUMENT;
-    struct timespec step = {0, 20 * 1000 * 1000};
-    for (long left = timeout_ms;; left -= 20) {
+    struct timespec step = {0, 50 * 1000 * 1000};
+    for (long left = timeout_ms;; left -= 50) {
         uint64_t last = __atomic_load_n(&state->last_event, __ATOMIC_ACQUIRE);
         if (last > set->seen + MOST_EVENTS) set->seen = last - MOST_EVENTS;
         while (set->seen < last) {
