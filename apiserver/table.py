@@ -9,7 +9,7 @@ Upstream: apiserver/pkg/endpoints/handlers/response.go (asTable, asPartialObject
 from collections.abc import Sequence
 from datetime import datetime
 
-from apiserver.printers.kinds import COLUMNS, GENERIC
+from apiserver.printers.kinds import COLUMNS, GENERIC, VIEWS
 from apiserver.printers.pods import row_conditions
 from apiserver.resources.row import Row
 from minikube_py.api.clock import REAL
@@ -34,10 +34,11 @@ def render(
     if include_object not in _INCLUDE:
         raise BadRequest(f'unrecognized includeObject value: "{include_object}"')
     moment = now or REAL.now()
-    columns = COLUMNS.get(row.qualified, GENERIC)
+    columns, view = COLUMNS.get(row.qualified, GENERIC), VIEWS.get(row.qualified)
     rows = []
     for obj in objs:
-        made: Obj = {"cells": [column.cell(obj, moment) for column in columns]}
+        shown = view(obj) if view else obj
+        made: Obj = {"cells": [column.cell(shown, moment) for column in columns]}
         if row.kind == "Pod" and (conditions := row_conditions(obj)):
             made["conditions"] = conditions
         if include_object == "Metadata":

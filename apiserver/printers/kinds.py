@@ -4,9 +4,12 @@ Who uses it: `apiserver/table.py`. Invariant: every column table begins with the
 not named here gets NAME and AGE.
 """
 
+from collections.abc import Callable
+
 from apiserver.printers import core, network, policy, storage, workloads
 from apiserver.printers.columns import AGE, NAME, Column
-from apiserver.printers.pods import POD
+from apiserver.printers.pods import POD, view
+from minikube_py.api.types import Obj
 
 GENERIC: tuple[Column, ...] = (NAME, AGE)
 
@@ -71,4 +74,5 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "resourceclaims.resource.k8s.io": policy.RESOURCE_CLAIM,
     "resourceslices.resource.k8s.io": policy.RESOURCE_SLICE,
 }
-SCALE = workloads.SCALE
+VIEWS: dict[str, Callable[[Obj], Obj]] = {"pods": view}
+"""What an object is made into before its cells are filled, where several columns need the same sum."""

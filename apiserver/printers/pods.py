@@ -1,6 +1,7 @@
 """The columns of a Pod: readiness, the one word that sums its containers up, restarts.
 
-Who uses it: `kinds.py`. Invariant: the words are those kubectl users know: Pending, ContainerCreating, CrashLoopBackOff,
+Who uses it: `kinds.py`; the columns take what `view` makes of a pod.
+Invariant: the words are those kubectl users know: Pending, ContainerCreating, CrashLoopBackOff,
 Init:0/2, Completed, Terminating, …
 Upstream: pkg/printers/internalversion/printers.go (printPod).
 """
@@ -110,13 +111,18 @@ def _main(pod: Obj, status: Obj, counted: _Count) -> tuple[str, int]:
     return reason, ready
 
 
+def view(pod: Obj) -> Obj:
+    """The pod with its summary, which three columns show, worked out once."""
+    return {**pod, "summary": summarize(pod)}
+
+
 def _ready(pod: Obj) -> str:
-    found = summarize(pod)
+    found: Summary = pod["summary"]
     return f"{found.ready}/{found.total}"
 
 
 def _restarts(pod: Obj, now: datetime) -> str:
-    found = summarize(pod)
+    found: Summary = pod["summary"]
     if found.restarts and found.restarted:
         return f"{found.restarts} ({since(found.restarted, now)} ago)"
     return str(found.restarts)
@@ -137,7 +143,7 @@ def _gates(pod: Obj) -> str:
 POD = (
     NAME,
     column("Ready", _ready),
-    column("Status", lambda pod: summarize(pod).reason),
+    column("Status", lambda pod: pod["summary"].reason),
     Column("Restarts", _restarts),
     AGE,
     column("IP", _ip, wide=True),

@@ -145,7 +145,6 @@ def _controller(revision: Obj) -> str:
 
 
 CONTROLLER_REVISION = (NAME, column("Controller", _controller), _integer("Revision", "revision"), AGE)
-SCALE = (NAME, _integer("Desired", "spec.replicas"), _integer("Available", "status.replicas"), AGE)
 
 
 def _reference(hpa: Obj) -> str:
