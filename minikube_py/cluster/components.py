@@ -95,6 +95,9 @@ def _kubelet(profile: Profile, node: Node) -> Component:
     }
     if profile.gpus:
         flags["gpus"] = profile.gpus
+    # The machine's own cards, and described ones that name no node, are in the first node: a card has one owner.
+    if node.index == min(other.index for other in profile.nodes) and (profile.gpus or profile.runtime == "docker"):
+        flags["nvml-library"] = "auto"
     if profile.runtime == "docker":
         flags["bridge"] = profile.bridge
         flags["network"] = "own"

@@ -105,6 +105,12 @@ def _gpu_file(path: str | None) -> str:
         return ""
     if not Path(path).is_file():
         raise ClusterError(f"no such GPU description: {path}")
+    from kubelet.devices.simulation import load
+
+    try:
+        load(Path(path), "")
+    except (OSError, ValueError) as error:
+        raise ClusterError(str(error)) from None
     return str(Path(path).resolve())
 
 
