@@ -9,6 +9,13 @@ import pytest
 from minikube_py.cluster import process
 from tests.e2e.conftest import Cluster, running_cluster
 
+_SHOWN = '{{.ID}} {{.Label "io.minikube-py.profile"}}'
+
+
+def _of_this_test(line: str) -> bool:
+    """A container without our label, or of this test's profile (other tests' clusters come and go beside it)."""
+    return line.split()[1:] in ([], ["twice"])
+
 
 def _host_state() -> dict[str, list[str]]:
     """What `down` must leave as it was: containers, networks, links, nft tables, mounts, our processes."""
@@ -18,7 +25,8 @@ def _host_state() -> dict[str, list[str]]:
 
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return {
-        "containers": lines("docker", "ps", "-aq"), "networks": lines("docker", "network", "ls", "-q"),
+        "containers": [line for line in lines("docker", "ps", "-a", "--format", _SHOWN) if _of_this_test(line)],
+        "networks": lines("docker", "network", "ls", "-q"),
         "links": [line.split(":")[1] for line in lines("ip", "-o", "link") if "mkp" in line],
         "tables": [line for line in lines("nft", "list", "tables") if "minikube-py" in line],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "minikube" in line or "profiles" in line],
