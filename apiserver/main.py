@@ -12,7 +12,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 from apiserver import bootstrap, listener, strategies
@@ -27,7 +26,8 @@ from apiserver.registry import Registry
 from apiserver.resources import table
 from apiserver.server import Server
 from apiserver.shell import Shell
-from apiserver.storage.base import Backend, StoreUnavailable
+from apiserver.storage import open_backend
+from apiserver.storage.base import StoreUnavailable
 from apiserver.storage.cache import Store
 from apiserver.strategies.allocators import Allocators
 from minikube_py.api.clock import REAL, Clock
@@ -44,11 +44,12 @@ def run(options: Options, clock: Clock = REAL) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)  # a reader on the loop must not wait long for a writer's thread
     sockets = listener.open_sockets(options)
     tls = listener.tls_context(options)
-    store = Store(_backend(options), fields_of, clock)
+    store = Store(open_backend(options.store, options.data_dir, options.encryption_key), fields_of, clock)
     store.start()
     try:
         server = _build(options, store, clock)
         server.audit.start()
+        server.registry.allocators.repair()
         bootstrap.ensure(server)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
@@ -60,27 +61,6 @@ def run(options: Options, clock: Clock = REAL) -> None:
         server.audit.close()
     finally:
         store.close()
-
-
-def _backend(options: Options) -> Backend:
-    if options.store == "sqlite":
-        from apiserver.storage.sqlite import SQLiteBackend
-
-        directory = Path(options.data_dir)
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise OptionError(f"--data-dir {directory} cannot be made: {error.strerror}") from None
-        backend: Backend = SQLiteBackend(directory / "state.db")
-    else:
-        from apiserver.storage.etcd import EtcdBackend
-
-        backend = EtcdBackend(options.store)
-    if options.encryption_key:
-        from apiserver.storage.encryption import EncryptedBackend
-
-        backend = EncryptedBackend(backend, Path(options.encryption_key), ("/registry/secrets/",))
-    return backend
 
 
 def _build(options: Options, store: Store, clock: Clock) -> Server:

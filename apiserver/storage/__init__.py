@@ -11,7 +11,7 @@ from apiserver.storage.base import Backend
 
 
 def open_backend(store: str, data_dir: str, encryption_key: str = "") -> Backend:
-    """The backend that `--store` names: "sqlite" (its file is DATA_DIR/store.db) or "etcd://HOST:PORT[?prefix=P]".
+    """The backend that `--store` names: "sqlite" (its file is DATA_DIR/state.db) or "etcd://HOST:PORT[?prefix=P]".
 
     With a key file, Secrets are encrypted at rest. Raises StoreUnavailable.
     """
@@ -23,7 +23,7 @@ def open_backend(store: str, data_dir: str, encryption_key: str = "") -> Backend
     else:
         from apiserver.storage.sqlite import SQLiteBackend
 
-        backend = SQLiteBackend(Path(data_dir) / "store.db")
+        backend = SQLiteBackend(Path(data_dir) / "state.db")
     if encryption_key:
         from apiserver.storage.encryption import EncryptedBackend
 

@@ -340,7 +340,7 @@ def _vacuum_slice(db: sqlite3.Connection) -> bool:
 def _lock(path: Path) -> Any:
     """Hold the file for this process alone: two writers would hand out the same revisions. Freed when the process dies."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock_file = os.fdopen(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
     except OSError as error:
         raise StoreUnavailable(_sentence(path, error.strerror or str(error))) from error

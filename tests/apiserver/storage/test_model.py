@@ -1,7 +1,6 @@
 """Random operations against a model: the backend answers as a plain dictionary of histories would, at every revision."""
 
 import bisect
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,6 +18,7 @@ from hypothesis.stateful import (
 
 from apiserver.storage import open_backend
 from apiserver.storage.base import Backend, Change, Compacted, KeyExists, KeyValue, RevisionMismatch
+from tests.apiserver.storage.test_cache import MEMORY
 from tests.apiserver.storage.test_contract import take
 
 NAMES = st.sampled_from(["a/1", "a/2", "aa/1", "b/1", "b/ü", "b/10"])
@@ -35,7 +35,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         StoreMachine.serial += 1
-        self.directory = TemporaryDirectory()
+        self.directory = TemporaryDirectory(dir=MEMORY)
         self.url = self.store.replace("SERIAL", str(StoreMachine.serial))
         self.backend: Backend = open_backend(self.url, self.directory.name)
         self.start = self.watched_after = self.backend.current_revision()
@@ -163,7 +163,7 @@ def run(store: str, examples: int) -> None:
     )
 
 
-def test_sqlite_behaves_as_the_model(tmp_path: Path) -> None:
+def test_sqlite_behaves_as_the_model() -> None:
     run("sqlite", 40)
 
 
