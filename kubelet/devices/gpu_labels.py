@@ -17,11 +17,13 @@ _FAMILIES = {2: "fermi", 3: "kepler", 5: "maxwell", 6: "pascal", 9: "hopper", 10
 
 def node_labels(
     gpus: Sequence[Gpu], driver: str, cuda: tuple[int, int], *, machine: str = "", timestamp: int = 0,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str | None]:  # fmt: skip
     """What describes these cards; the labels of a node without any are NONE.
 
     In: `machine` is the computer's product name, `timestamp` now in seconds.
     """
+    if not gpus:
+        return dict(NONE)
     counts = Counter(gpu.name for gpu in gpus)
     name = min(counts, key=lambda n: (-counts[n], next(gpu.index for gpu in gpus if gpu.name == n)))
     gpu = next(gpu for gpu in gpus if gpu.name == name)

@@ -94,13 +94,9 @@ def _injector(engine: Engine) -> Inject:
 
 
 def _labels(opened: Nvml, clock: Clock, machine: str) -> dict[str, str | None]:
-    gpus = opened.gpus()
-    if not gpus:
-        return dict(gpu_labels.NONE)
-    found = gpu_labels.node_labels(
-        gpus, opened.driver_version, opened.cuda_version, machine=machine, timestamp=int(clock.time())
+    return gpu_labels.node_labels(
+        opened.gpus(), opened.driver_version, opened.cuda_version, machine=machine, timestamp=int(clock.time())
     )
-    return dict(found)
 
 
 def _machine() -> str:
