@@ -15,10 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 from minikube_py.api import schema_cache
+from minikube_py.api.coerce import DecodeError, coerce, dotted
 from minikube_py.api.schema_cache import RELEASE
 from minikube_py.api.schema_node import ANY, Node
 from minikube_py.api.types import Obj
-from minikube_py.api.validate import DecodeError, coerce, dotted, prune, unknown_fields, validate
+from minikube_py.api.validate import prune, unknown_fields, validate
 
 __all__ = [
     "ANY", "META", "RELEASE", "DecodeError", "Node", "Schemas", "coerce", "dotted", "from_json_schema", "load", "prune",

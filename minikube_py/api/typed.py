@@ -13,6 +13,7 @@ from minikube_py.api.schema_node import ANY, Node
 from minikube_py.api.types import Obj
 
 _FREE = Node(ANY)
+_CONTAINERS = (dict, list)
 # Fields of these names are plain structs in upstream's types, always there, so nobody owns the struct itself.
 _NEVER_OWNED = frozenset(("metadata", "spec", "status", "strategy", "template", "updateStrategy", "resources"))
 
@@ -54,7 +55,10 @@ def fields_of(value: Any, node: Node, *, applied: bool) -> Set:
     creating the value takes, where they belong to their creator.
     """
     if isinstance(value, dict):
-        return {f"f:{key}": _field(key, item, node, applied) for key, item in value.items()}
+        return {
+            f"f:{key}": _field(key, item, node, applied) if item.__class__ in _CONTAINERS else {}
+            for key, item in value.items()
+        }
     items, made = node.items or _FREE, {}
     for key, item in _items(node, value).items():
         below = _below(item, items, applied)
