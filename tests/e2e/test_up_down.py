@@ -6,39 +6,51 @@ from pathlib import Path
 import docker
 import pytest
 
-from minikube_py.cluster import process
+from minikube_py.cluster import profile as profiles
 from tests.e2e.conftest import Cluster, running_cluster
 
+NAME = "twice"
 _SHOWN = '{{.ID}} {{.Label "io.minikube-py.profile"}}'
 
 
-def _of_this_test(line: str) -> bool:
-    """A container without our label, or of this test's profile (other tests' clusters come and go beside it)."""
-    return line.split()[1:] in ([], ["twice"])
-
-
 def _host_state() -> dict[str, list[str]]:
-    """What `down` must leave as it was: containers, networks, links, nft tables, mounts, our processes."""
+    """What `down` must leave as it was: containers, networks, links, nft tables, mounts, processes.
+
+    Other profiles come and go beside this test, so what carries another profile's name is left out.
+    """
 
     def lines(*command: str) -> list[str]:
         return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
+    bridge = profiles.Profile(NAME, 0, 0).bridge
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    links = [line for line in lines("ip", "-o", "link") if "mkp" in line]
     return {
-        "containers": [line for line in lines("docker", "ps", "-a", "--format", _SHOWN) if _of_this_test(line)],
-        "networks": lines("docker", "network", "ls", "-q"),
-        "links": [line.split(":")[1] for line in lines("ip", "-o", "link") if "mkp" in line],
-        "tables": [line for line in lines("nft", "list", "tables") if "minikube-py" in line],
-        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "minikube" in line or "profiles" in line],
-        "processes": sorted(str(pid) for pid in pids if process.is_ours(pid) and process.alive(pid)),
+        "containers": [row for row in lines("docker", "ps", "-a", "--format", _SHOWN) if row.split()[1:] in ([], [NAME])],
+        "networks": [row for row in lines("docker", "network", "ls", "--format", "{{.Name}}") if _ours_or_foreign(row)],
+        "links": [row.split(":")[1] for row in links if bridge in row or (" master " not in row and "mkpy" not in row)],
+        "tables": [row for row in lines("nft", "list", "tables") if NAME in row or "minikube-py" not in row],
+        "mounts": [row for row in Path("/proc/mounts").read_text().splitlines() if f"profiles/{NAME}" in row],
+        "processes": sorted(title for pid in pids if (title := _title(pid)).endswith(f"({NAME})")),
     }  # fmt: skip
+
+
+def _ours_or_foreign(network: str) -> bool:
+    return network == f"minikube-py-{NAME}" or not network.startswith("minikube-py-")
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_up_twice_changes_nothing_and_down_leaves_nothing(
     docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _host_state()
-    with running_cluster("twice", tmp_path, monkeypatch, "--nodes", "2", "--sample") as cluster:
+    with running_cluster(NAME, tmp_path, monkeypatch, "--nodes", "2", "--sample") as cluster:
         pids = {
             name: cluster.component(name)
             for name in ("supervisor", "apiserver", "controllers", "kubelet-node-1", "kube-proxy")
