@@ -6,18 +6,30 @@ ends it within two seconds, giving the lease back.
 Upstream: cmd/kube-controller-manager/app/controllermanager.go.
 """
 
-import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
+from controllers import (
+    deployment,
+    endpoints,
+    endpointslice,
+    garbagecollector,
+    namespace,
+    nodelifecycle,
+    podgc,
+    replicaset,
+    root_ca,
+    serviceaccount,
+    tainteviction,
+)
 from controllers.context import Context
 from controllers.options import Options, enabled, parse
+from controllers.scheduler import main as scheduler
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.client import kubeconfig
 from minikube_py.client.controller import Controller
@@ -27,28 +39,22 @@ from minikube_py.client.rest import Client
 
 log = logging.getLogger("controllers")
 
-# One line per controller: its name, and the module whose `build(context)` (or the function named) makes it.
-CONTROLLERS: tuple[tuple[str, str], ...] = (
-    ("serviceaccount", "controllers.serviceaccount"),
-    ("root-ca", "controllers.root_ca"),
-    ("replicaset", "controllers.replicaset"),
-    ("deployment", "controllers.deployment"),
-    ("endpointslice", "controllers.endpointslice"),
-    ("endpoints", "controllers.endpoints"),
-    ("node-lifecycle", "controllers.nodelifecycle"),
-    ("taint-eviction", "controllers.tainteviction"),
-    ("pod-garbage-collector", "controllers.podgc"),
-    ("namespace", "controllers.namespace"),
+# One line per controller: its name, and the function that makes it.
+CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
+    ("serviceaccount", serviceaccount.build),
+    ("root-ca", root_ca.build),
+    ("replicaset", replicaset.build),
+    ("replicationcontroller", replicaset.build_replicationcontroller),
+    ("deployment", deployment.build),
+    ("endpointslice", endpointslice.build),
+    ("endpoints", endpoints.build),
+    ("node-lifecycle", nodelifecycle.build),
+    ("taint-eviction", tainteviction.build),
+    ("pod-garbage-collector", podgc.build),
+    ("namespace", namespace.build),
     # Last, so that it shares the informers the others have asked for.
-    ("garbage-collector", "controllers.garbagecollector"),
+    ("garbage-collector", garbagecollector.build),
 )
-
-
-def builder(where: str) -> Callable[[Context], Controller]:
-    """The function that makes a controller: "module" or "module:function"."""
-    module, _, function = where.partition(":")
-    found: Callable[[Context], Controller] = getattr(importlib.import_module(module), function or "build")
-    return found
 
 
 class Running:
@@ -66,10 +72,8 @@ class Running:
         options = self._options
         self._informers = SharedInformers(self._client, self._clock)
         self._context = Context(self._client, self._informers, options, self._clock)
-        wanted = [where for name, where in CONTROLLERS if enabled(options, name)]
-        self._controllers = [builder(where)(self._context) for where in wanted]
+        self._controllers = [build(self._context) for name, build in CONTROLLERS if enabled(options, name)]
         if options.scheduler:
-            scheduler = importlib.import_module("controllers.scheduler.main")
             self._scheduler = scheduler.start(self._client, self._informers, self._clock, options)
         self._informers.start()
         for controller in self._controllers:
@@ -95,18 +99,14 @@ class Running:
 def run(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises KubeconfigError."""
     _log_to_stderr(options.verbosity)
-    stopped = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    # Blocked before any thread starts, then waited for: a handler could run while this thread holds a lock it needs.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     client = Client(kubeconfig.load(options.kubeconfig or None), user_agent="minikube-py/controllers")
     running = Running(client, options)
     if not options.leader_elect:
         running.start()
-        stopped.wait()
+        signal.sigwait(signals)
         running.stop()
         return
     elector = LeaderElector(
@@ -116,7 +116,7 @@ def run(options: Options) -> None:
     )  # fmt: skip
     thread = threading.Thread(target=elector.run, args=(running.start, running.stop), name="leader", daemon=True)
     thread.start()
-    stopped.wait()
+    signal.sigwait(signals)
     elector.stop()
     thread.join(1.9)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from controllers.context import Context
-from controllers.main import CONTROLLERS, builder
+from controllers.main import CONTROLLERS
 from controllers.options import Options
 from minikube_py.api import errors
 from minikube_py.api.clock import REAL, rfc3339
@@ -28,7 +28,7 @@ def running(client: Client, *names: str, options: Options | None = None) -> Iter
     informers = SharedInformers(client)
     context = Context(client, informers, options or Options())
     table = dict(CONTROLLERS)
-    controllers = [builder(table[name])(context) for name in names]
+    controllers = [table[name](context) for name in names]
     informers.start()
     for controller in controllers:
         controller.start()
