@@ -6,6 +6,7 @@ bounded in time and in the number of objects, and it talks to nothing but the cl
 
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import click
 
-from bench import api, cycle, failover, figures, machine, pods, resources, scale, startup
+from bench import api, cycle, failover, figures, machine, pods, resources, scale, startup, wrk
 from bench.figures import Figure
 from bench.target import Options, Target, state_directory
 from minikube_py.api.errors import APIError
@@ -38,6 +39,7 @@ MEASUREMENTS = {
     "startup": Measurement("phases of `minikube-py up`", startup.measure, anywhere=False),
     "resources": Measurement("memory and idle CPU per process", resources.measure, anywhere=False),
     "api": Measurement("API throughput and watch fan-out", api.measure),
+    "wrk": Measurement("API reads by wrk, a second opinion", wrk.measure),
     "pods": Measurement("pod to Ready, Deployment available, deletion", pods.measure),
     "failover": Measurement("node stop to replacements Ready", failover.measure, anywhere=False),
     "cycle": Measurement("scheduling cycle alone, pods/s", cycle.measure, anywhere=False, cluster=False),
@@ -77,7 +79,7 @@ def _measure(names: list[str], ours: Target, other: Target | None, options: Opti
             click.echo(f"measuring {name} on {target.name}", err=True)
             try:
                 results[target.name] += measurement.run(target, options)
-            except (APIError, OSError) as error:
+            except (APIError, OSError, RuntimeError, subprocess.SubprocessError) as error:
                 results[target.name].append(figures.missing(name, str(error)))
         if name == "pods" and ours.profile is not None and ours.profile.runtime == "docker":
             click.echo("measuring docker run beside it", err=True)
@@ -101,7 +103,7 @@ def main(
     names: tuple[str, ...], profile: str | None, against: str | None, against_name: str, seconds: int, pod_count: int,
     nodes: int, scale_pods: int, idle_seconds: int, image: str, output: Path | None,
 ) -> None:  # fmt: skip
-    """Measure a cluster. NAMEs choose what: startup, resources, api, pods, failover, cycle, scale."""
+    """Measure a cluster. NAMEs choose what: startup, resources, api, wrk, pods, failover, cycle, scale."""
     unknown = sorted(set(names) - set(MEASUREMENTS))
     if unknown:
         raise click.UsageError(f"no measurement {unknown[0]!r}; there are: {', '.join(MEASUREMENTS)}")
@@ -115,7 +117,7 @@ def main(
     try:
         with _cluster(profile, any(MEASUREMENTS[n].cluster for n in chosen)) as ours:
             results = _measure(chosen, ours, other, options)
-    except ClusterError as error:
+    except (ClusterError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench: {error}")
     click.echo("\n" + ", ".join(f"{key} {value}" for key, value in described.items() if value != "") + "\n")
     figures.show(results)

@@ -22,6 +22,7 @@ from minikube_py.client.rest import Client
 from minikube_py.cluster.profile import Profile
 
 _serial = itertools.count(1)
+NAMESPACE_GONE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Target:
             yield name
         finally:
             client.delete(NAMESPACES, name)
-            until(lambda: not exists(lambda: client.get(NAMESPACES, name)), 60)
+            until(lambda: not exists(lambda: client.get(NAMESPACES, name)), NAMESPACE_GONE_SECONDS)
 
     def ready_nodes(self) -> list[Obj]:
         return [n for n in self.client().list(NODES)["items"] if condition_is(n, "Ready")]

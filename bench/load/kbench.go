@@ -145,7 +145,9 @@ func main() {
 	time.Sleep(500 * time.Millisecond)
 	do("DELETE", base, "", nil)
 	if on("create") {
-		load("create", objs, func(i int) error { return want(201)(do("POST", base, "application/json", cm(fmt.Sprintf("o%d", i), 1500))) })
+		load("create", objs, func(i int) error {
+			return want(201)(do("POST", base, "application/json", cm(fmt.Sprintf("o%d", i), 1500)))
+		})
 	}
 	if on("get") {
 		load("get", 0, func(i int) error { return want(200)(do("GET", fmt.Sprintf("%s/o%d", base, i%objs+1), "", nil)) })
