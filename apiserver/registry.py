@@ -84,14 +84,14 @@ class Registry:
         )  # fmt: skip
 
     def lookup(self, plural_key: str, namespace: str, name: str) -> Obj | None:
-        """One stored object by qualified plural, or None."""
+        """One stored object by qualified plural, or None; for rules, which may lag behind another server as upstream's do."""
         row = _row(plural_key)
-        stored = self.store.get(row.key(namespace, name))
+        stored = self.store.get(row.key(namespace, name), fresh=False)
         return stored.obj() if stored else None
 
     def lister(self, plural_key: str, namespace: str = "") -> list[Obj]:
         """All stored objects of a collection, or of its part in one namespace."""
-        page = self.store.list(_row(plural_key).prefix(namespace), None, None)
+        page = self.store.list(_row(plural_key).prefix(namespace), None, None, fresh=False)
         return [stored.obj() for stored in page.items]
 
     def get(self, row: Row, namespace: str, name: str) -> Stored:

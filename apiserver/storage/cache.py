@@ -18,6 +18,7 @@ from typing import NamedTuple
 from apiserver.storage.base import MARK, Backend, Change, Compacted, KeyValue, StoreUnavailable, Watch
 from apiserver.storage.collection import Collection
 from apiserver.storage.compactor import Compactor
+from apiserver.storage.readindex import ReadIndex
 from apiserver.storage.stored import FieldsOf, Matcher, Stored, collection_of, encode, splice
 from apiserver.storage.subscription import Event, Fanout, Subscription, WatchEvent
 from minikube_py.api.clock import REAL, Clock
@@ -79,6 +80,7 @@ class Store:
         self._lost = threading.Event()
         self._closed = False
         self._compactor = Compactor(backend, clock)
+        self._read_index = ReadIndex(backend.current_revision)
 
     @property
     def revision(self) -> int:
@@ -114,21 +116,23 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def get(self, key: str) -> Stored | None:
-        """The newest version of an object."""
-        self.catch_up()
+    def get(self, key: str, *, fresh: bool = True) -> Stored | None:
+        """The newest version of an object; not `fresh`: of which other servers' last writes may still be missing."""
+        if fresh:
+            self.catch_up()
         collection = self._collections.get(collection_of(key))
         return collection.by_key.get(key) if collection else None
 
     def list(
         self, prefix: str, labels: Matcher | None = None, fields: Matcher | None = None, *,
-        revision: int = 0, start_after: str = "", limit: int = 0,
+        revision: int = 0, start_after: str = "", limit: int = 0, fresh: bool = True,
     ) -> Page:  # fmt: skip
         """Objects under a prefix (a collection, a namespace in it, or one whole key) that match both selectors.
 
         `revision` asks for exactly that state (a continued list); raises Compacted when it is gone.
         """
-        self.catch_up()
+        if fresh:
+            self.catch_up()
         with self._lock:
             collection = self._collection(prefix)
             if not revision or collection.changed <= revision:
@@ -145,7 +149,7 @@ class Store:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        revision = self.backend.current_revision()
+        revision = self._read_index.read()
         if not self._reaches(revision, _MARK_AFTER_SECONDS):
             self._wait_for(self.backend.mark())  # the newest revision was perhaps not one of ours: make one that is
 
