@@ -109,7 +109,7 @@ class Nodes:
 
         harness.eventually(ready, timeout=30, what=f"node {name} Ready")
 
-    def spawn(self, options: Options, **environment: str) -> subprocess.Popen[bytes]:
+    def spawn(self, options: Options, *, module: str = "kubelet.main", **environment: str) -> subprocess.Popen[bytes]:
         """A kubelet process of its own."""
         import sys
 
@@ -124,7 +124,7 @@ class Nodes:
         argv = [f"--{name}={value}" for name, value in flags.items()]
         with (self.directory / f"{options.node_name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "kubelet.main", "--no-service-proxy", *argv], stdout=log, stderr=log,
+                [sys.executable, "-m", module, "--no-service-proxy", *argv], stdout=log, stderr=log,
                 env={**harness.environment(), **environment}, cwd=harness.ROOT,
             )  # fmt: skip
         self.processes[options.node_name] = process
