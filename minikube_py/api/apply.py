@@ -2,7 +2,7 @@
 
 Who uses it: the registry's patch verb for apply patches. Invariant: a field that another manager owns with another value is
 only taken with force; a field is removed exactly when its last applier stops applying it and nobody else owns it.
-Data path: patching, in place of reading a patch.
+Stop of the data path: 4, for apply patches.
 Upstream: sigs.k8s.io/structured-merge-diff/merge (update.go), apimachinery/pkg/util/managedfields/internal (conflict.go).
 """
 
@@ -20,7 +20,6 @@ from minikube_py.api.managed_fields import (
     same_writer,
     update_managed_fields,
 )  # fmt: skip
-from minikube_py.api.meta import name_of, namespace_of
 from minikube_py.api.schema_node import Node
 from minikube_py.api.typed import compare, fields_of, merge, remove, strip, with_parents
 from minikube_py.api.types import Obj
@@ -39,10 +38,9 @@ def apply(
     Raises Conflict naming every other owner, BadRequest when managedFields are applied, and code 500 without a
     reason (as upstream answers) for fields the schema does not have.
     """
-    meta = applied.get("metadata") or {}
-    if meta.get("managedFields"):
-        raise BadRequest("metadata.managedFields must be nil")
     config = _checked(applied, node)
+    if config["metadata"].get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
     before: Obj = live or {key: applied[key] for key in ("apiVersion", "kind") if key in applied} | {"metadata": {}}
     api_version = str(config.get("apiVersion") or before.get("apiVersion", ""))
     wanted = without(fields_of(strip(config), node, applied=True), {f"f:{name}": {} for name in ignore})
@@ -69,18 +67,18 @@ def apply(
 
 
 def _checked(applied: Obj, node: Node) -> Obj:
-    unknown = schema.unknown_fields(node, applied)
-    subject = f"{namespace_of(applied)}/{name_of(applied)}; {applied.get('apiVersion')}, Kind={applied.get('kind')}"
-    if unknown:
+    meta = applied["metadata"] if isinstance(applied.get("metadata"), dict) else {}
+    name = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+    failed = f"failed to create typed patch object ({name}; {applied.get('apiVersion')}, Kind={applied.get('kind')}): "
+    if unknown := schema.unknown_fields(node, applied):
         listed = "\n".join(f".{path}: field not declared in schema" for path in unknown)
-        many = f"errors:\n{listed}" if len(unknown) > 1 else listed
-        error = APIError(f"failed to create typed patch object ({subject}): {many}")
+        error = APIError(failed + (f"errors:\n{listed}" if len(unknown) > 1 else listed))
         error.reason = ""  # upstream has no reason for this one, and kubectl shows the reason
         raise error
     try:
-        return schema.coerce(node, applied)[0]
-    except schema.DecodeError as error:
-        raise BadRequest(f"failed to create typed patch object ({subject}): {error}") from None
+        return {"metadata": {}, **schema.coerce(node, applied)[0]}
+    except schema.DecodeError as refused:
+        raise BadRequest(f"{failed}{refused}") from None
 
 
 def _unclaimed(live: Obj, node: Node, api_version: str, now: str) -> list[Obj]:

@@ -51,7 +51,7 @@ def update_managed_fields(
     """Set `new`'s managedFields (the only thing that is changed) to what they are after `manager` wrote it over `old`.
 
     In: `old` None for a create; `now` RFC 3339; `node` the kind's schema. What `new` brings along is taken when it has
-    entries; [{}] forgets all of them, as upstream allows. An object without entries stays so until it is applied.
+    well-formed entries; [{}] forgets all of them, as upstream allows. An object without entries stays so until it is applied.
     """
     meta = new["metadata"]
     brought: list[Obj] | None = meta.pop("managedFields", None)
@@ -66,6 +66,17 @@ def update_managed_fields(
     made = _written(entries, changed, removed, manager, now, new["apiVersion"], subresource)
     if made:
         meta["managedFields"] = made
+
+
+def _well_formed(entry: Obj) -> bool:
+    fields = entry.get("fieldsV1")
+    return entry.get("operation") in (UPDATE, APPLY) and isinstance(fields, dict) and _branching(fields)
+
+
+def _branching(fields: Set) -> bool:
+    """Whether this is a set at all: maps of path elements all the way down."""
+    named = all(key == "." or key[1:2] == ":" for key in fields)
+    return named and all(isinstance(inner, dict) and _branching(inner) for inner in fields.values())
 
 
 def _written(
