@@ -10,6 +10,7 @@ Upstream: pkg/kubeapiserver/options/plugins.go (the order) and staging/src/k8s.i
 from functools import cache
 
 from apiserver.admission import (
+    default_class,
     lifecycle,
     limit_ranger,
     node_restriction,
@@ -36,7 +37,9 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("TaintNodesByCondition", frozenset({CREATE}), admit=node_taints.admit),
     Plugin("Priority", _WRITES, admit=priority.admit, check=priority.check),
     Plugin("DefaultTolerationSeconds", _WRITES, admit=tolerations.admit),
+    Plugin("DefaultStorageClass", frozenset({CREATE}), admit=default_class.storage),
     Plugin("RuntimeClass", frozenset({CREATE}), admit=runtime_class.admit),
+    Plugin("DefaultIngressClass", frozenset({CREATE}), admit=default_class.ingress),
     Plugin("ResourceQuota", _WRITES, check=quota.check),
 )
 

@@ -7,6 +7,7 @@ Upstream: plugin/pkg/admission/serviceaccount/admission.go.
 
 import secrets
 
+from apiserver import waiting
 from apiserver.admission.attributes import Attributes
 from minikube_py.api.meta import annotations_of
 from minikube_py.api.types import Obj
@@ -43,7 +44,7 @@ def _account(attributes: Attributes, name: str) -> Obj | None:
     """The account; a new namespace's default one is waited for a moment, its controller may just be making it."""
     for attempt in range(_ATTEMPTS if name == "default" else 1):
         if attempt:
-            attributes.ctx.clock.sleep(_RETRY_SECONDS)
+            waiting.pause(attributes.ctx.clock, _RETRY_SECONDS)
         account = attributes.ctx.lookup("serviceaccounts", attributes.namespace, name)
         if account is not None:
             return account

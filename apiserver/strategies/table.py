@@ -99,7 +99,7 @@ POLICY: dict[str, Strategy] = {
         generation=True, checks=access.poddisruptionbudget, initial_status=_PDB_STATUS, unconditional_update=False,
     ),
     "horizontalpodautoscalers.autoscaling": Strategy(
-        checks=access.horizontalpodautoscaler, initial_status={"desiredReplicas": 0, "currentMetrics": None},
+        checks=access.horizontalpodautoscaler, initial_status={"desiredReplicas": 0},
     ),
     "roles.rbac.authorization.k8s.io": Strategy(
         name_rule=names.path_segment, checks=access.role, create_on_update=True,

@@ -16,6 +16,7 @@ from minikube_py.api.gvr import (
     LIMITRANGES,
     NAMESPACES,
     NODES,
+    PERSISTENTVOLUMECLAIMS,
     PODS,
     PRIORITYCLASSES,
     RESOURCEQUOTAS,
@@ -30,6 +31,7 @@ from tests.conftest import APIServer
 
 pytestmark = pytest.mark.apiserver
 RUNTIMECLASSES = GVR("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
+STORAGECLASSES = GVR("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 _names = itertools.count(1)
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -191,6 +193,24 @@ def test_runtime_class_brings_its_overhead(client: Client, ns: str) -> None:
 def test_new_nodes_take_no_pods_yet(client: Client) -> None:
     made = client.create(NODES, new_object(NODES, f"n{next(_names)}"))
     assert made["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+
+
+def test_default_classes(client: Client, ns: str) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+
+    def claimed(name: str, **more: Any) -> str | None:
+        made = client.create(PERSISTENTVOLUMECLAIMS, new_object(PERSISTENTVOLUMECLAIMS, name, ns, spec={**spec, **more}))
+        got: str | None = made["spec"].get("storageClassName")
+        return got
+
+    assert claimed("a") is None
+    usual = new_object(STORAGECLASSES, f"usual-{ns}", provisioner="example.com/p")
+    usual["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+    client.create(STORAGECLASSES, usual)
+    try:
+        assert (claimed("b"), claimed("c", storageClassName=""), claimed("d", storageClassName="x")) == (f"usual-{ns}", "", "x")
+    finally:
+        client.delete(STORAGECLASSES, f"usual-{ns}")
 
 
 # ---- NodeRestriction -------------------------------------------------------------------------------------------------

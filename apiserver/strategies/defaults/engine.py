@@ -30,29 +30,39 @@ class _Node:
     __slots__ = ("below", "here")
 
     def __init__(self) -> None:
-        self.here: list[tuple[str, Any]] = []
-        self.below: dict[str, _Node] = {}
+        self.here: list[tuple[str, Any, bool]] = []
+        self.below: dict[tuple[str, bool], _Node] = {}
+
+    def add(self, name: str, value: Any) -> None:
+        zero = isinstance(value, NonZero)
+        self.here.append((name, value.value if zero else value, zero))
+
+    def child(self, part: str) -> "_Node":
+        return self.below.setdefault((part.removesuffix("[]"), part.endswith("[]")), _Node())
 
     def run(self, obj: Obj) -> None:
-        for name, value in self.here:
+        for name, value, zero in self.here:
             if not name:
                 value(obj)
                 continue
             present = obj.get(name)
-            zero = isinstance(value, NonZero)
-            if not (present is None or present == "" or (zero and present == 0)):
+            if present is None or present == "" or (zero and present == 0):
+                filled = value(obj) if callable(value) else value
+                if filled is not None:
+                    obj[name] = copy.deepcopy(filled) if filled.__class__ in _CONTAINERS else filled
+        for (name, many), node in self.below.items():
+            inner = obj.get(name)
+            if not inner and inner.__class__ is not dict:
                 continue
-            filled = value.value if zero else value(obj) if callable(value) else value
-            if filled is not None:
-                obj[name] = copy.deepcopy(filled) if isinstance(filled, dict | list) else filled
-        for name, node in self.below.items():
-            child = obj.get(name.removesuffix("[]"))
-            if name.endswith("[]"):
-                for item in child if isinstance(child, list) else ():
-                    if isinstance(item, dict):
+            if many:
+                for item in inner if inner.__class__ is list else ():
+                    if item.__class__ is dict:
                         node.run(item)
-            elif isinstance(child, dict):
-                node.run(child)
+            elif inner.__class__ is dict:
+                node.run(inner)
+
+
+_CONTAINERS = (dict, list)
 
 
 def compiled(*tables: Iterable[tuple[str, Any]]) -> Callable[[Obj], None]:
@@ -63,8 +73,8 @@ def compiled(*tables: Iterable[tuple[str, Any]]) -> Callable[[Obj], None]:
             node = root
             *parents, leaf = path.split(".")
             for part in parents:
-                node = node.below.setdefault(part, _Node())
-            node.here.append((leaf, value))
+                node = node.child(part)
+            node.add(leaf, value)
     return root.run
 
 
