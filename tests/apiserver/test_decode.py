@@ -1,9 +1,12 @@
 """Bodies into objects, and the exact words of every refusal."""
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apiserver import decode
 from apiserver.decode import Kind
@@ -136,3 +139,29 @@ def test_patches_and_delete_options() -> None:
     assert found["gracePeriodSeconds"] == 0
     with pytest.raises(errors.BadRequest):
         decode.delete_options(b'{"kind":"Pod","apiVersion":"v1"}', "application/json")
+
+
+BODY = json.dumps(
+    {"metadata": {"name": "x"}, "spec": {"replicas": 1, "template": {"spec": {"containers": []}}}}
+).encode()
+
+
+@settings(max_examples=200)
+@given(
+    st.one_of(st.binary(max_size=40), st.tuples(st.integers(0, len(BODY)), st.binary(max_size=3), st.integers(0, 4)))
+)
+def test_damaged_bodies_are_read_or_refused(damage: bytes | tuple[int, bytes, int]) -> None:
+    if isinstance(damage, bytes):
+        body = damage
+    else:
+        at, put, cut = damage
+        body = BODY[:at] + put + BODY[at + cut :]
+    for content_type in ("application/json", "application/yaml"):
+        with contextlib.suppress(errors.APIError):
+            obj, _ = run(body, content_type)
+            assert obj["kind"] == "Deployment"
+        with contextlib.suppress(errors.APIError):
+            decode.delete_options(body, content_type)
+    for kind in ("json", "merge", "strategic", "apply"):
+        with contextlib.suppress(errors.APIError):
+            decode.parse_patch(body, kind)
