@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from apiserver import waiting
 from apiserver.storage.base import (
     MARK,
     Change,
@@ -100,7 +101,7 @@ class SQLiteBackend:
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._broadcast = Broadcast()
         self._read_lock = threading.Lock()
-        self._closed = False
+        self._closed = self._failing = False
         with self._explained():
             self._writer_db = self._connect()
             self._writer_db.executescript(_SCHEMA)
@@ -188,7 +189,7 @@ class SQLiteBackend:
     def _write(self, key: str, value: bytes | None, expected: int) -> int:
         done: Future[int] = Future()
         self._enqueue(_Write(key, value, expected, done))
-        return done.result()
+        return waiting.result(done)
 
     def _on_writer(self, run: Callable[[sqlite3.Connection], Any]) -> Any:
         done: Future[Any] = Future()
@@ -237,9 +238,14 @@ class SQLiteBackend:
         except StoreUnavailable as error:
             with contextlib.suppress(sqlite3.Error):
                 db.rollback()
-            log.error("%s", error)
+            if not self._failing:  # once: the log may be on the same full disk
+                log.error("%s", error)
+            self._failing = True
             changes, outcomes = [], [error] * len(batch)
         if changes:
+            if self._failing:
+                log.warning("the store %s takes writes again", self.path)
+                self._failing = False
             self._revision = changes[-1].revision
             self._broadcast.publish(changes)
         for write, result in zip(batch, outcomes, strict=True):
