@@ -7,6 +7,8 @@ what Flask itself refuses is a Status too.
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/installer.go (routes), pkg/server/routes.
 """
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -51,6 +53,35 @@ def make(server: Server) -> flask.Flask:
     route("/", public.paths)
     app.register_error_handler(HTTPException, _refused(server))
     return app
+
+
+def call(application: flask.Flask, request: Request) -> Response:
+    """Run the application on one request, on this very thread."""
+    status, answered = "", list[tuple[str, str]]()
+
+    def start_response(text: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
+        nonlocal status
+        status = text
+        answered.extend(headers)
+        return lambda _: None
+
+    body = b"".join(application.wsgi_app(_environ(request), start_response))
+    headers = {name.title(): value for name, value in answered}
+    headers.pop("Content-Length", None)
+    return Response(int(status[:3]), body, headers.pop("Content-Type", ""), headers)
+
+
+_EMPTY = io.BytesIO()
+
+
+def _environ(request: Request) -> dict[str, Any]:
+    """The little of a WSGI environment that routing needs; the request itself rides along."""
+    return {
+        "REQUEST_METHOD": request.method, "PATH_INFO": request.path, "QUERY_STRING": "", "SCRIPT_NAME": "",
+        "SERVER_NAME": "apiserver", "SERVER_PORT": "443", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "apiserver",
+        "wsgi.version": (1, 0), "wsgi.url_scheme": "https", "wsgi.input": _EMPTY, "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False, REQUEST: request,
+    }  # fmt: skip
 
 
 def _view(server: Server, handler: Handler) -> Callable[..., flask.Response]:

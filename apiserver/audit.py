@@ -7,9 +7,9 @@ Upstream: audit.k8s.io/v1 Event at level Metadata (staging/src/k8s.io/apiserver/
 """
 
 import logging
-import queue
 import threading
 import uuid
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,14 +17,16 @@ import orjson
 
 from apiserver.auth.user import UserInfo
 from apiserver.request import Request, RequestInfo
-from minikube_py.api.clock import Clock, rfc3339_micro
+from minikube_py.api.clock import Clock
 from minikube_py.api.types import Obj
 
 log = logging.getLogger(__name__)
 CAUSE = "minikube-py.io/cause"
 _ROTATE_BYTES = 64 * 1024 * 1024
 _KEEP = 3
+_TIMES = orjson.OPT_UTC_Z
 _QUEUE = 20_000
+_GATHER_SECONDS = 0.05
 _WRITES = frozenset(("create", "update", "patch", "delete", "deletecollection"))
 
 
@@ -33,7 +35,8 @@ class Audit:
 
     def __init__(self, path: str, clock: Clock) -> None:
         self._path, self._clock = Path(path) if path else None, clock
-        self._lines: queue.Queue[Obj | None] = queue.Queue(_QUEUE)
+        self._queue: deque[Obj] = deque()
+        self._some, self._stop = threading.Event(), threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._write_loop, name="audit", daemon=True)
 
@@ -47,7 +50,8 @@ class Audit:
     def close(self) -> None:
         """Write what is queued, and end."""
         if self._path is not None and self._thread.is_alive():
-            self._lines.put(None)
+            self._stop.set()
+            self._some.set()
             self._thread.join(2)
 
     def record(
@@ -69,24 +73,27 @@ class Audit:
             event["impersonatedUser"] = _shown(user)
         if cause := request.headers.get("minikube-cause"):
             event["annotations"] = {CAUSE: cause}
-        try:
-            self._lines.put_nowait(event)
-        except queue.Full:
+        if len(self._queue) >= _QUEUE:
             self.dropped += 1
+            return
+        self._queue.append(event)
+        if not self._some.is_set():
+            self._some.set()
 
     def _write_loop(self) -> None:
-        while True:
-            batch = [self._lines.get()]
-            while len(batch) < 500 and not self._lines.empty():
-                batch.append(self._lines.get_nowait())
-            lines = b"".join(orjson.dumps(_timed(event)) + b"\n" for event in batch if event is not None)
-            try:
-                self._append(lines)
-            except OSError as error:
-                self.dropped += len(batch)
-                log.warning("the audit log cannot be written, %d entries so far are missing: %s", self.dropped, error)
-            if batch[-1] is None:
-                return
+        while not self._stop.is_set():
+            self._clock.wait(self._some)
+            self._clock.wait(self._stop, _GATHER_SECONDS)  # a moment for more: one write takes many lines
+            self._some.clear()
+            self._drain()
+
+    def _drain(self) -> None:
+        batch = [self._queue.popleft() for _ in range(len(self._queue))]
+        try:
+            self._append(b"".join(orjson.dumps(_timed(event), option=_TIMES) + b"\n" for event in batch))
+        except OSError as error:
+            self.dropped += len(batch)
+            log.warning("the audit log cannot be written, %d entries so far are missing: %s", self.dropped, error)
 
     def _append(self, lines: bytes) -> None:
         assert self._path is not None
@@ -103,7 +110,7 @@ class Audit:
 
 def _timed(event: Obj) -> Obj:
     for name in ("requestReceivedTimestamp", "stageTimestamp"):
-        event[name] = rfc3339_micro(datetime.fromtimestamp(event[name], UTC))
+        event[name] = datetime.fromtimestamp(event[name], UTC)
     return event
 
 

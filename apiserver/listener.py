@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -23,7 +24,7 @@ from uvicorn.server import ServerState
 
 from apiserver.options import OptionError, Options
 from apiserver.pipeline import Response
-from apiserver.shell import CERTIFICATE, Scope, Shell
+from apiserver.shell import CERTIFICATE, WRITER, Scope, Shell
 
 log = logging.getLogger(__name__)
 _BACKLOG = 1024
@@ -48,13 +49,25 @@ class _Protocol(HttpToolsProtocol):
         shell = cast(Shell, self.config.app)
         response = None if cycle.flow.write_paused else shell.answer_now(cast(Scope, cycle.scope))
         if response is None:
+            cycle.scope["state"][WRITER] = partial(_write, cycle)
             super()._start_asgi_task(cycle, app)
-            return
-        cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(_whole(response, cycle.keep_alive))
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+        else:
+            _write(cycle, response)
+
+
+def _write(cycle: RequestResponseCycle, response: Response) -> bool:
+    """Send a whole response in one write. False when the ordinary way must be taken: the client reads too slowly."""
+    if cycle.flow.write_paused or cycle.scope["method"] == "HEAD" or response.code == 304:
+        return False
+    if cycle.disconnected:
+        return True
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(_whole(response, cycle.keep_alive))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 def _whole(response: Response, keep_alive: bool) -> bytes:

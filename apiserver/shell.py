@@ -1,40 +1,43 @@
 """The ASGI shell in front of the REST application: sorts requests by how they must be served, and never blocks the loop.
 
-Who calls it: `listener.py` hands every connection's requests here. Invariant: reads run on the loop only while the store
-answers from memory; writes, and everything that may wait, run on the thread pool; a watch or stream is a coroutine and
-holds no thread. A body over the limit is refused before it is read to its end.
+Who calls it: `listener.py` hands every connection's requests here. Invariant: nothing that waits for the disk, for another
+process or for much computing runs on the loop itself; a watch or stream is a coroutine and holds no thread. A body over the
+limit is refused before it is read to its end.
+
+Three ways lead to the same pipeline. A plain read of a resource is answered at once, from memory. A write runs on the loop
+too, and is set aside while the store commits it (`waiting.py`). Everything else goes through the Flask application: quick
+documents at once, Tables, OpenAPI, collection deletes, large bodies and stores that answer from elsewhere on a thread.
 Stop of the data path: 1 (from the socket).
 Upstream: the limits and compression of staging/src/k8s.io/apiserver/pkg/endpoints/{filters,handlers/responsewriters}.
 """
 
 import asyncio
 import gzip
-import io
-import logging
-import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
-from flask import Flask
-
-from apiserver import app, pipeline, rest, watching
+from apiserver import app, pipeline, rest, waiting, watching
 from apiserver.pipeline import Response
-from apiserver.request import Query, Request
+from apiserver.request import Request
 from apiserver.server import Server
 from apiserver.streaming import Streams
 from minikube_py.api import errors
 
-log = logging.getLogger(__name__)
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 BODY_LIMIT = 3 * 1024 * 1024
 CERTIFICATE = "minikube_py.certificate"
+WRITER = "minikube_py.writer"
+"""In the connection's state: what sends one whole response in one write, where the protocol offers it."""
 _COMPRESS_FROM = 128 * 1024
-_WRITE_THREADS = 16
+_LARGE_BODY = 64 * 1024
+_THREADS = 16
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
+_WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _LOCAL = ("127.0.0.1", "::1")
 _STREAMS = frozenset(("exec", "attach", "portforward", "log", "proxy"))
 
@@ -44,8 +47,8 @@ class Shell:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._flask: Flask = app.make(server)
-        self._pool = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
+        self._flask = app.make(server)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
         self._reads_block = server.store.reads_block
         self._streams = Streams(server)
 
@@ -53,88 +56,71 @@ class Shell:
         request = _request(scope)
         if self._streams.handles(request):
             await self._streams.serve(scope, receive, send, request)
-            return
-        if scope["type"] == "websocket":
+        elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1003, "reason": "this path is no stream"})
-            return
-        if watching.is_watch(request):
+        elif watching.is_watch(request):
             await watching.serve(self._server, request, receive, send)
-            return
-        if request.method not in _READS:
-            try:
-                request.body = await _body(scope, receive)
-            except errors.APIError as error:
-                await respond(send, pipeline.failure(error))
-                return
-        if self._is_quick(request):
-            code, headers, body = self._call(request)
         else:
-            loop = asyncio.get_running_loop()
-            code, headers, body = await loop.run_in_executor(self._pool, self._call, request)
-        if len(body) > _COMPRESS_FROM and _wants_gzip(request):
-            loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._pool, gzip.compress, body, 1)
-            headers = [header for header in headers if header[0] != b"content-length"]
-            headers += [(b"content-encoding", b"gzip"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": code, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    def _is_quick(self, request: Request) -> bool:
-        """A read that is over in well under a millisecond. Documents and Tables are not."""
-        if self._reads_block or request.method not in _READS or request.path.startswith("/openapi"):
-            return False
-        return "as=Table" not in request.headers.get("accept", "")
+            await respond(scope, send, await self._answer(request, scope, receive))
 
     def answer_now(self, scope: Scope) -> Response | None:
-        """The short way: a read of plain JSON, answered from memory on the loop without a coroutine and without Flask.
-
-        None for everything else. What Flask's routing would add is known already: the path is a resource's.
-        """
-        if scope["method"] != "GET" or self._reads_block or not scope["path"].startswith(("/api/", "/apis/")):
+        """The shortest way: a plain read, answered from memory without even a coroutine. None for everything else."""
+        if scope["method"] != "GET" or self._reads_block or not _is_resource(scope["path"]):
             return None
         request = _request(scope)
-        if not _is_plain_read(request):
-            return None
-        return pipeline.handle(self._server, request, rest.serve)
+        return pipeline.handle(self._server, request, rest.serve) if _is_plain_read(request) else None
 
-    def _call(self, request: Request) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Run the Flask application on one request, on this very thread."""
-        started: list[Any] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-            started[:] = [int(status[:3]), [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]]
-            return lambda _: None
-
-        chunks = self._flask.wsgi_app(_environ(request), start_response)
-        body = b"".join(chunks)
-        return started[0], started[1], body
-
-
-def _environ(request: Request) -> dict[str, Any]:
-    """The little of a WSGI environment that routing needs; the request itself rides along."""
-    return {
-        "REQUEST_METHOD": request.method, "PATH_INFO": request.path, "QUERY_STRING": "", "SCRIPT_NAME": "",
-        "SERVER_NAME": "apiserver", "SERVER_PORT": "443", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "apiserver",
-        "wsgi.version": (1, 0), "wsgi.url_scheme": "https", "wsgi.input": _EMPTY, "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False, app.REQUEST: request,
-    }  # fmt: skip
+    async def _answer(self, request: Request, scope: Scope, receive: Receive) -> Response:
+        loop = asyncio.get_running_loop()
+        if request.method not in _READS:
+            try:
+                request.body = await _body(receive)
+            except errors.APIError as error:
+                return pipeline.failure(error)
+            if not self._reads_block and _is_short_write(request):
+                return await waiting.start(loop, lambda: pipeline.handle(self._server, request, rest.serve))
+        elif not self._reads_block and _is_quick(request):
+            return app.call(self._flask, request)
+        response = await loop.run_in_executor(self._pool, app.call, self._flask, request)
+        if len(response.body) > _COMPRESS_FROM and _wants_gzip(request):
+            body = await loop.run_in_executor(self._pool, gzip.compress, response.body, 1)
+            return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
+        return response
 
 
-_EMPTY = io.BytesIO()
+def _is_resource(path: str) -> bool:
+    """Below a group and version: the REST edge takes it, and Flask's routing would say no more."""
+    if path.startswith("/apis/"):
+        return path.count("/") >= 4
+    return path.startswith("/api/") and path.count("/") >= 3
 
 
 def _is_plain_read(request: Request) -> bool:
-    """One object or a list, as JSON. Tables take long to make, and what is compressed is made on a thread."""
-    parts = request.path.count("/")
-    if parts < (3 if request.path.startswith("/api/") else 4) or watching.is_watch(request):
+    """One object or a list as it is stored. Tables take long to make; what is compressed is compressed on a thread."""
+    path = request.path
+    if watching.is_watch(request) or path.rpartition("/")[2] in _STREAMS or "/proxy/" in path:
         return False
-    accept = request.headers.get("accept", "")
-    if accept not in _PLAIN or request.path.rpartition("/")[2] in _STREAMS or "/proxy/" in request.path:
-        return False
-    return not _wants_gzip(request)
+    return "as=" not in request.headers.get("accept", "") and not _wants_gzip(request)
 
 
-_PLAIN = frozenset(("", "*/*", "application/json", "application/json, */*"))
+def _is_short_write(request: Request) -> bool:
+    """One object of ordinary size; deleting a collection means many."""
+    if request.method not in _WRITES or len(request.body) > _LARGE_BODY or not _is_resource(request.path):
+        return False
+    return request.method != "DELETE" or _names_an_object(request.path)
+
+
+def _names_an_object(path: str) -> bool:
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    return len(parts) % 2 == 0  # …/PLURAL/NAME, namespaces/NS/PLURAL/NAME; a collection's path is one shorter
+
+
+def _is_quick(request: Request) -> bool:
+    """A read that is over in well under a millisecond."""
+    if request.path.startswith("/openapi") or _wants_gzip(request):
+        return False
+    return "as=Table" not in request.headers.get("accept", "")
 
 
 def _request(scope: Scope) -> Request:
@@ -142,15 +128,14 @@ def _request(scope: Scope) -> Request:
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    query = scope["query_string"].decode("latin-1")
     client = scope.get("client")
     return Request(
-        scope.get("method", "GET"), scope["path"], query, headers, b"", scope["state"].get(CERTIFICATE, b""),
-        client[0] if client else "", Query(query),
+        scope.get("method", "GET"), scope["path"], scope["query_string"].decode("latin-1"), headers, b"",
+        scope["state"].get(CERTIFICATE, b""), client[0] if client else "",
     )  # fmt: skip
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes:
     """The whole body. Raises RequestEntityTooLarge as soon as it is clear."""
     chunks, size = [], 0
     while True:
@@ -160,19 +145,22 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > BODY_LIMIT:
-            raise errors.RequestEntityTooLarge(f"limit is {BODY_LIMIT}")
+            raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {BODY_LIMIT}")
         if not message.get("more_body"):
             return b"".join(chunks)
 
 
 def _wants_gzip(request: Request) -> bool:
     """Compression spends our processor to save the wire; on loopback there is no wire to save."""
-    return "gzip" in request.headers.get("accept-encoding", "") and request.remote not in _LOCAL
+    return request.remote not in _LOCAL and "gzip" in request.headers.get("accept-encoding", "")
 
 
-async def respond(send: Send, response: Response) -> None:
+async def respond(scope: Scope, send: Send, response: Response) -> None:
     """Send one whole response."""
+    write = scope["state"].get(WRITER)
+    if write is not None and write(response):
+        return
     headers = [(b"content-type", response.content_type.encode()), (b"content-length", str(len(response.body)).encode())]
-    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers += [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     await send({"type": "http.response.start", "status": response.code, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

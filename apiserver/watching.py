@@ -39,8 +39,6 @@ async def serve(server: Server, request: Request, receive: Receive, send: Send) 
         row = rest.check_route(admitted.info)
         asked = _asked(server, request, admitted, row)
     except Exception as error:
-        from apiserver.shell import respond
-
         await respond(send, pipeline.failure(pipeline.as_api_error(error)))
         return
     server.metrics.watch(admitted.info, +1)
@@ -49,6 +47,14 @@ async def serve(server: Server, request: Request, receive: Receive, send: Send) 
         await _pump(server, watch.stream(server.store, asked), receive, send)
     finally:
         server.metrics.watch(admitted.info, -1)
+
+
+async def respond(send: Send, response: pipeline.Response) -> None:
+    """Send a refusal."""
+    headers = [(b"content-type", response.content_type.encode()), (b"content-length", str(len(response.body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    await send({"type": "http.response.start", "status": response.code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 async def _admit(server: Server, request: Request) -> Admitted:

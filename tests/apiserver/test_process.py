@@ -56,7 +56,7 @@ class TestRefusals:
             (["--tls-cert", "/absent", "--tls-key", "/absent"], "the TLS files cannot be used"),
             (["--service-account-key", "/absent"], "--service-account-key /absent"),
             (["--token-auth-file", "/absent"], "--token-auth-file /absent"),
-            (["--data-dir", "/proc/absent"], "--data-dir /proc/absent cannot be made"),
+            (["--data-dir", "/proc/absent"], "/proc/absent"),
             (["--store", "etcd://127.0.0.1:1"], "etcd at 127.0.0.1:1"),
         ],
         ids=lambda value: value[0] if isinstance(value, list) else "",
