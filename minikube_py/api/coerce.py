@@ -21,6 +21,7 @@ _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _CANONICAL_TIME = re.compile(
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII
 )
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)", re.ASCII)
 _GO_NAMES = {"boolean": "bool", "number": "float64", "bytes": "[]uint8", "map": "map[string]", "array": "[]"}
 _DROP = object()
 
@@ -263,8 +264,8 @@ def _coerce_time(walk: _Walk, node: Node, value: Any) -> Any:
     if node.type == "time" and _CANONICAL_TIME.fullmatch(value):
         return value
     try:
-        if "T" not in value.upper():
-            raise ValueError("no time of day")
+        if not _RFC3339.fullmatch(value):
+            raise ValueError("Python would take more forms than RFC 3339 has")
         moment = parse_rfc3339(value)
     except ValueError:
         layout = "2006-01-02T15:04:05Z07:00" if node.type == "time" else "2006-01-02T15:04:05.000000Z07:00"

@@ -68,6 +68,9 @@ def test_times_and_nulls_inside() -> None:
         event, {"eventTime": "2026-01-02T03:04:05Z", "firstTimestamp": "2026-01-02T03:04:05.9+02:00"}
     )
     assert made == {"eventTime": "2026-01-02T03:04:05.000000Z", "firstTimestamp": "2026-01-02T01:04:05Z"}
+    for bad in ("2026-01-02T03:04:05", "2026-01-02", "20260102T030405Z", "2026-13-01T00:00:00Z", ""):
+        with pytest.raises(schema.DecodeError, match="parsing time"):
+            schema.coerce(event, {"firstTimestamp": bad})
     made, _ = schema.coerce(node("", "v1", "ConfigMap"), {"data": {"a": None}, "immutable": None})
     assert made == {"data": {"a": ""}}
     limits = node("", "v1", "LimitRange")
