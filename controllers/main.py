@@ -124,7 +124,6 @@ def run(options: Options) -> None:
 def _log_to_stderr(verbosity: int) -> None:
     level = {0: logging.INFO, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a lost connection is our business, and is told once
 
 
 def main() -> None:

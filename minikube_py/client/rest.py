@@ -7,23 +7,20 @@ Upstream: staging/src/k8s.io/client-go/rest.
 """
 
 import copy
-import socket
 from collections.abc import Mapping
+from http.client import HTTPMessage
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import orjson
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
-from urllib3.util import Timeout
 
 from minikube_py.api import errors
 from minikube_py.api.gvr import GVR
 from minikube_py.api.types import Obj
 from minikube_py.client import cause
-from minikube_py.client.config import Config, Credentials, ssl_context
+from minikube_py.client.config import Config, Credentials
 from minikube_py.client.stream import Stream, Watch
+from minikube_py.client.transport import Answer, Failures, Transport
 
 __all__ = ["Client", "Config", "Stream", "Watch"]
 
@@ -36,16 +33,6 @@ PATCH_TYPES = {
 Query = Mapping[str, str | int | bool | None]
 
 _JSON = "application/json"
-_CONNECT_TIMEOUT = 5.0
-# A peer that vanished without a word (a partition, a machine switched off) is noticed within about ten seconds.
-_SOCKET_OPTIONS: list[tuple[int, int, int]] = [
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-] + [
-    (socket.IPPROTO_TCP, getattr(socket, option), value)
-    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
-    if hasattr(socket, option)
-]
 
 
 class Client:
@@ -57,7 +44,7 @@ class Client:
         self._headers = {"User-Agent": user_agent}
         self._credentials = Credentials(config)
         self._prefix = urlsplit(config.server).path.rstrip("/")
-        self._pool = _pool(config)
+        self._transport = Transport(config)
 
     def with_timeout(self, timeout: float) -> "Client":
         """The same client (same connections) with another bound on its answers."""
@@ -141,37 +128,30 @@ class Client:
     def request(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None,
         content_type: str = _JSON, accept: str = _JSON,
-    ) -> tuple[int, Mapping[str, str], bytes]:  # fmt: skip
-        """One request, answered whole: (status, headers, body). `body` is bytes, or anything JSON can hold.
+    ) -> tuple[int, HTTPMessage, bytes]:  # fmt: skip
+        """One request, answered whole: (status, headers (any case), body). `body` is bytes, or anything JSON can hold.
 
         Raises APIError for every status >= 400, ServiceUnavailable when no answer came.
         """
-        response = self._send(method, path, query, body, content_type, accept, self.timeout, stream=False)
-        try:
-            data = response.data
-        except (HTTPError, OSError) as error:
-            raise self._unreachable(error) from error
-        if response.status >= 400:
-            raise _error(response.status, data)
-        return response.status, response.headers, data
+        answer = self._send(method, path, query, body, content_type, accept, self.timeout)
+        data = self._whole(answer)
+        if answer.status >= 400:
+            raise _error(answer.status, data)
+        return answer.status, answer.headers, data
 
     def open(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None,
         content_type: str = _JSON, accept: str = _JSON, timeout: float | None = None,
     ) -> Stream:  # fmt: skip
         """A request whose answer is read as it comes (logs -f, watches). `timeout`: seconds of silence; None = for ever."""
-        response = self._send(method, path, query, body, content_type, accept, timeout, stream=True)
-        if response.status >= 400:
-            try:
-                data = response.read()
-            except (HTTPError, OSError) as error:
-                raise self._unreachable(error) from error
-            raise _error(response.status, data)
-        return Stream(response)
+        answer = self._send(method, path, query, body, content_type, accept, timeout)
+        if answer.status >= 400:
+            raise _error(answer.status, self._whole(answer))
+        return Stream(answer)
 
     def close(self) -> None:
         """Drop the idle connections."""
-        self._pool.close()
+        self._transport.close()
 
     def _json(self, method: str, path: str, query: Query | None = None, body: Any = None,
               content_type: str = _JSON, accept: str = _JSON) -> Obj:  # fmt: skip
@@ -186,8 +166,8 @@ class Client:
 
     def _send(
         self, method: str, path: str, query: Query | None, body: Any, content_type: str, accept: str,
-        timeout: float | None, *, stream: bool,
-    ) -> BaseHTTPResponse:  # fmt: skip
+        timeout: float | None,
+    ) -> Answer:  # fmt: skip
         headers = {**self._headers, **self._credentials.headers(), "Accept": accept}
         data: bytes | None = None
         if body is not None:
@@ -198,17 +178,16 @@ class Client:
         target = self._prefix + path
         if query and (wanted := {key: value for key, value in query.items() if value}):
             target += f"?{urlencode(wanted)}"
-        for attempt in (1, 2):
-            try:
-                return self._pool.urlopen(
-                    method, target, body=data, headers=headers, retries=False, redirect=False,
-                    preload_content=not stream, timeout=Timeout(connect=min(_CONNECT_TIMEOUT, timeout or 30), read=timeout),
-                )  # fmt: skip
-            except (HTTPError, OSError) as error:
-                # A kept-alive connection may have been closed under our hands; only a read may safely be sent again.
-                if attempt == 2 or method != "GET" or isinstance(error, TimeoutError) or not _dropped(error):
-                    raise self._unreachable(error) from error
-        raise AssertionError("unreachable")
+        try:
+            return self._transport.send(method, target, headers, data, timeout)
+        except Failures as error:
+            raise self._unreachable(error) from error
+
+    def _whole(self, answer: Answer) -> bytes:
+        try:
+            return answer.read()
+        except Failures as error:
+            raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> errors.ServiceUnavailable:
         return errors.ServiceUnavailable(f"no answer from the API server at {self.config.server}: {error}")
@@ -216,11 +195,6 @@ class Client:
 
 def _accept(kind: str, metadata_only: bool) -> str:
     return f"{_JSON};as={kind};g=meta.k8s.io;v=v1,{_JSON};q=0.5" if metadata_only else _JSON
-
-
-def _dropped(error: Exception) -> bool:
-    cause_ = error.__cause__ or error.__context__
-    return isinstance(cause_, ConnectionResetError | BrokenPipeError) or "RemoteDisconnected" in repr(error)
 
 
 def _error(status: int, data: bytes) -> errors.APIError:
@@ -241,20 +215,3 @@ def _delete_options(grace: int | None, policy: str, uid: str = "", resource_vers
         conditions = (("uid", uid), ("resourceVersion", resource_version))
         options["preconditions"] = {key: value for key, value in conditions if value}
     return {"kind": "DeleteOptions", "apiVersion": "v1", **options} if options else None
-
-
-def _pool(config: Config) -> HTTPConnectionPool:
-    url = urlsplit(config.server)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError(f"{config.server!r} is not the URL of an API server (https://host:port)")
-    # maxsize bounds how many idle connections are kept, not how many are open.
-    common: dict[str, Any] = {"maxsize": 32, "block": False, "socket_options": _SOCKET_OPTIONS}
-    if config.source_address:
-        common["source_address"] = (config.source_address, 0)
-    if url.scheme == "http":
-        return HTTPConnectionPool(url.hostname, url.port or 80, **common)
-    if config.tls_server_name:
-        common |= {"server_hostname": config.tls_server_name, "assert_hostname": config.tls_server_name}
-    if config.insecure:
-        common |= {"assert_hostname": False, "cert_reqs": "CERT_NONE"}
-    return HTTPSConnectionPool(url.hostname, url.port or 443, ssl_context=ssl_context(config), **common)

@@ -13,34 +13,31 @@ from types import TracebackType
 from typing import Self
 
 import orjson
-from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
 
 from minikube_py.api import errors
 from minikube_py.api.types import Obj
-
-_CHUNK = 1 << 16
+from minikube_py.client.transport import Answer, Failures
 
 
 class Stream:
     """The bytes of an answer, as they arrive. One thread iterates; any thread may close."""
 
-    def __init__(self, response: BaseHTTPResponse) -> None:
-        self._response = response
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
         self._closed = threading.Event()
 
     @property
     def headers(self) -> dict[str, str]:
-        return dict(self._response.headers)
+        return dict(self._answer.headers.items())
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._response.stream(_CHUNK)
+            yield from self._answer
         except Exception as error:
-            # Once closed, whatever the torn connection raises (an SSL object that vanished, a bad descriptor) is expected.
+            # Once closed, whatever the torn connection raises is expected.
             if self._closed.is_set():
                 return
-            if isinstance(error, HTTPError | OSError | ValueError):
+            if isinstance(error, (*Failures, ValueError)):
                 raise errors.ServiceUnavailable(f"the stream broke: {error}") from error
             raise
         finally:
@@ -49,14 +46,14 @@ class Stream:
     def close(self) -> None:
         """End the iteration, also one that is blocked in another thread."""
         self._closed.set()
-        with contextlib.suppress(Exception):  # already closed, or never connected: closing twice is no error
-            self._response.shutdown()
+        with contextlib.suppress(OSError):  # closed already: closing twice is no error
+            self._answer.shutdown()
 
     def _discard(self) -> None:
         """Close the connection: it holds the rest of an unfinished answer and can carry no other."""
         self._closed.set()
-        with contextlib.suppress(HTTPError, OSError):
-            self._response.close()
+        with contextlib.suppress(*Failures):
+            self._answer.close()
 
     def __enter__(self) -> Self:
         return self
