@@ -16,6 +16,7 @@ from typing import Any
 
 from controllers import (
     deployment,
+    disruption,
     endpoints,
     endpointslice,
     garbagecollector,
@@ -51,6 +52,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("node-lifecycle", nodelifecycle.build),
     ("taint-eviction", tainteviction.build),
     ("pod-garbage-collector", podgc.build),
+    ("disruption", disruption.build),
     ("namespace", namespace.build),
     # Last, so that it shares the informers the others have asked for.
     ("garbage-collector", garbagecollector.build),
