@@ -64,8 +64,8 @@ def test_a_new_scheduler_finishes_what_a_dead_one_began(
     eventually(lambda: "Too many pods" in cluster.condition(pending).get("message", ""))
     bound = first.bindings + second.bindings
     assert len(bound) == len(set(bound)) == 2
-    eventually(lambda: not scheduler.snapshot.assumed)
-    assert scheduler.snapshot.requested["pods"][scheduler.snapshot.rows[cluster.nodes[0]]] == 2
+    snapshot = scheduler.snapshot
+    eventually(lambda: snapshot.requested["pods"][snapshot.rows[cluster.nodes[0]]] == 2 and not snapshot.assumed)
 
 
 @pytest.mark.parametrize("after", [False, True])
