@@ -31,7 +31,7 @@ check: setup  ## the fast gate: lint, types, import layers, pure tests
 
 test: setup system  ## the whole suite, real etcd, Docker and kubectl included (sudo or root)
 	@$(MAKE) --no-print-directory check
-	@$(PY) -m pytest -q -m "apiserver or docker or etcd or cluster"
+	@$(PY) -m pytest -q -m "apiserver or docker or etcd or cluster or netns"
 
 bench: setup system  ## measure start-up, memory, API, pods and failover
 	@$(PY) -m bench $(BENCH)

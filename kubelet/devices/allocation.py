@@ -28,7 +28,9 @@ def choose(
         raise Refused(f"no healthy devices present; cannot allocate unhealthy devices {resource}")
     again = list(reusable)
     if set(again) - set(healthy):
-        raise Refused(f"previously allocated devices are no longer healthy; cannot allocate unhealthy devices {resource}")
+        raise Refused(
+            f"previously allocated devices are no longer healthy; cannot allocate unhealthy devices {resource}"
+        )
     taken = set(sorted(again)[:needed])
     missing = needed - len(taken)
     if not missing:

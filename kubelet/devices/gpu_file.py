@@ -61,7 +61,9 @@ def parse(document: Any, seed: str = "") -> Description:
     driver = str(document.get("driver") or "550.163.01")
     if not re.fullmatch(r"\d+\.\d+(\.\d+)?", driver):
         raise ValueError(f"driver {driver!r} is not a driver version such as 550.163.01")
-    cards = [card for place, entry in enumerate(document["gpus"]) for card in _cards(entry, f"gpus[{place}]", place, seed)]
+    cards = [
+        card for place, entry in enumerate(document["gpus"]) for card in _cards(entry, f"gpus[{place}]", place, seed)
+    ]
     if len(cards) > _MOST:
         raise ValueError(f"{len(cards)} GPUs are described; at most {_MOST} can be simulated on a node")
     duplicates = {card.uuid for card in cards if sum(other.uuid == card.uuid for other in cards) > 1}

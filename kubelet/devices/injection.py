@@ -76,7 +76,9 @@ def _plain(
     merged: Obj, env: Mapping[str, str], *, devices: tuple[Device, ...] = (), mounts: tuple[Mount, ...] = (),
     requests: tuple[Obj, ...] = (), runtime_handler: str = "",
 ) -> Grant:  # fmt: skip
-    asked = [Device(d["host_path"], d["container_path"], d.get("permissions") or "rwm") for d in merged["devices"].values()]
+    asked = [
+        Device(d["host_path"], d["container_path"], d.get("permissions") or "rwm") for d in merged["devices"].values()
+    ]
     mounted = [Mount(m["host_path"], m["container_path"], bool(m.get("read_only"))) for m in merged["mounts"].values()]
     return Grant(
         env={**merged["envs"], **env}, mounts=(*mounted, *mounts), devices=(*asked, *devices), device_requests=requests,

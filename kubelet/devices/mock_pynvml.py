@@ -14,7 +14,14 @@ from kubelet.devices.mock_state import CardState, MockState
 
 nvmlEventTypeXidCriticalError = 0x8
 NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_TIMEOUT, NVML_ERROR_GPU_IS_LOST = 3, 10, 15
-_TEXTS = {2: "Invalid Argument", 3: "Not Supported", 6: "Not Found", 9: "Driver Not Loaded", 10: "Timeout", 15: "GPU is lost"}
+_TEXTS = {
+    2: "Invalid Argument",
+    3: "Not Supported",
+    6: "Not Found",
+    9: "Driver Not Loaded",
+    10: "Timeout",
+    15: "GPU is lost",
+}
 _MOST_EVENTS = 64
 
 
@@ -93,11 +100,15 @@ class Module:
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
         card = self._card(handle)
-        return SimpleNamespace(total=card.memory_total, used=card.memory_used, free=card.memory_total - card.memory_used)
+        return SimpleNamespace(
+            total=card.memory_total, used=card.memory_used, free=card.memory_total - card.memory_used
+        )
 
     def nvmlDeviceGetPciInfo(self, handle: int) -> Any:
         card = self._card(handle)
-        return SimpleNamespace(busId=card.bus_id, domain=card.domain, bus=card.bus, device=card.device, pciDeviceId=card.pci_id)
+        return SimpleNamespace(
+            busId=card.bus_id, domain=card.domain, bus=card.bus, device=card.device, pciDeviceId=card.pci_id
+        )
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
         card = self._card(handle)

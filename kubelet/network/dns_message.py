@@ -51,7 +51,9 @@ def reply(question: Question, answer: Answer, domain: str, *, authoritative: boo
         made.add_ar(_encode(record.name, record))
     if not answer.records and authoritative and answer.rcode in (NOERROR, NXDOMAIN):
         times = (1, 7200, 1800, 86400, NEGATIVE_TTL)
-        made.add_auth(RR(domain, QTYPE.SOA, ttl=NEGATIVE_TTL, rdata=SOA(f"ns.dns.{domain}", f"hostmaster.{domain}", times)))
+        made.add_auth(
+            RR(domain, QTYPE.SOA, ttl=NEGATIVE_TTL, rdata=SOA(f"ns.dns.{domain}", f"hostmaster.{domain}", times))
+        )
     if any(extra.rtype == QTYPE.OPT for extra in question.message.ar):
         made.add_ar(EDNS0(udp_len=MAX_DATAGRAM))
     return made

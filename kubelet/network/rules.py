@@ -135,7 +135,9 @@ def _add_to_node(ruleset: Ruleset, scope: Scope, port: ServicePort) -> None:
         return
     target = everywhere
     if port.external_local:  # the node's own pods may go anywhere, everyone else only to its own endpoints
-        target = _chain(ruleset, port, "external", (f"ip saddr {scope.pod_cidr} goto {everywhere}", _goto_or_drop(here)))
+        target = _chain(
+            ruleset, port, "external", (f"ip saddr {scope.pod_cidr} goto {everywhere}", _goto_or_drop(here))
+        )
     ruleset.elements[NODEPORTS, f"{_protocol(port)} . {port.node_port}"] = f"goto {target}"
 
 
@@ -193,7 +195,9 @@ def _sticky(ruleset: Ruleset, port: ServicePort, kind: str, endpoints: tuple[End
         clients = f"affinity-{_digest(_identity(port), kind, endpoint[:2], port.affinity_seconds)}"
         ruleset.sets[clients] = f"set {{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
         remember = f"update @{clients} {{ ip saddr }}"
-        chain = _chain(ruleset, port, f"{kind or 'to'}.{endpoint.ip}.{endpoint.port}", (remember, _rewrite(port, (endpoint,))))
+        chain = _chain(
+            ruleset, port, f"{kind or 'to'}.{endpoint.ip}.{endpoint.port}", (remember, _rewrite(port, (endpoint,)))
+        )
         remembered.append(f"ip saddr @{clients} goto {chain}")
         fresh.append(f"{number} : goto {chain}")
     return (*remembered, f"numgen random mod {len(endpoints)} vmap {{ {', '.join(fresh)} }}")

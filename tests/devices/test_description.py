@@ -56,7 +56,10 @@ def test_the_example() -> None:
         ("gpus: [{model: T4, uuid: G}, {model: T4, uuid: G}]", "two GPUs have the uuid G"),
         ("gpus: [{model: T4, count: 65}]", "65 GPUs are described; at most 64 can be simulated on a node"),
         ("gpus: [{model: T4, faults: [{at: soon, xid: 1}]}]", "gpus[0]: a fault's time `at` is 'soon', not a duration"),
-        ("gpus: [{model: T4, faults: [{at: 1s}]}]", "gpus[0]: a fault is {at: 30s, xid: 79} or {at: 90s, recover: true}, not"),
+        (
+            "gpus: [{model: T4, faults: [{at: 1s}]}]",
+            "gpus[0]: a fault is {at: 30s, xid: 79} or {at: 90s, recover: true}, not",
+        ),
     ],
 )
 def test_bad_descriptions(document: str, message: str, tmp_path: Path) -> None:
@@ -88,7 +91,11 @@ def test_golden_labels(case: str, tmp_path: Path) -> None:
     simulation = Simulation(parsed(LABELLED[case]), tmp_path, FakeClock())
     opened = simulation.open()
     labels = gpu_labels.node_labels(
-        opened.gpus(), opened.driver_version, opened.cuda_version, machine="minikube-py simulation", timestamp=1700000000
+        opened.gpus(),
+        opened.driver_version,
+        opened.cuda_version,
+        machine="minikube-py simulation",
+        timestamp=1700000000,
     )
     opened.close()
     text = json.dumps(labels, indent=1, sort_keys=True) + "\n"
@@ -102,7 +109,14 @@ def test_golden_labels(case: str, tmp_path: Path) -> None:
 def test_label_values() -> None:
     assert gpu_labels.node_labels([], "1.2", (12, 4)) == gpu_labels.NONE
     assert gpu_labels.product("NVIDIA A100 (80GB)/x") == "NVIDIA-A100-80GBx"
-    families = {(3, 5): "kepler", (7, 0): "volta", (7, 5): "turing", (8, 0): "ampere", (8, 9): "ada-lovelace", (9, 0): "hopper"}
+    families = {
+        (3, 5): "kepler",
+        (7, 0): "volta",
+        (7, 5): "turing",
+        (8, 0): "ampere",
+        (8, 9): "ada-lovelace",
+        (9, 0): "hopper",
+    }
     assert {compute: gpu_labels.family(compute) for compute in families} == families
 
 
@@ -162,7 +176,10 @@ def test_nvidia_smi(tmp_path: Path) -> None:
     assert smi.run(first.uuid, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits") == (
         0, "0, NVIDIA A100-SXM4-40GB, 40960\n",
     )  # fmt: skip
-    assert smi.run(first.uuid, "--query-gpu=uuid,fan.speed", "--format=csv") == (0, f"uuid, fan.speed\n{first.uuid}, [N/A]\n")
+    assert smi.run(first.uuid, "--query-gpu=uuid,fan.speed", "--format=csv") == (
+        0,
+        f"uuid, fan.speed\n{first.uuid}, [N/A]\n",
+    )
     code, table = smi.run(third.uuid)
     assert code == 0 and "550.163.01" in table and "Tesla T4" in table and "A100" not in table
     assert smi.run(first.uuid, "--explode")[0] == 2

@@ -21,7 +21,13 @@ def test_cards_as_described(opened: nvml.Nvml) -> None:
     a100, _, t4 = gpus = opened.gpus()
     assert [gpu.index for gpu in gpus] == [gpu.minor for gpu in gpus] == [0, 1, 2]
     assert len({gpu.uuid for gpu in gpus}) == 3 and all(gpu.uuid.startswith("GPU-") for gpu in gpus)
-    assert (a100.name, a100.memory, a100.compute, a100.numa, a100.mig) == ("NVIDIA A100-SXM4-40GB", 40960, (8, 0), 0, True)
+    assert (a100.name, a100.memory, a100.compute, a100.numa, a100.mig) == (
+        "NVIDIA A100-SXM4-40GB",
+        40960,
+        (8, 0),
+        0,
+        True,
+    )
     assert (t4.name, t4.memory, t4.compute, t4.numa, t4.mig) == ("Tesla T4", 15360, (7, 5), 1, None)
     assert t4.bus_id == "00000000:12:00.0"
 

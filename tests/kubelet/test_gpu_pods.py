@@ -34,7 +34,9 @@ def said(bridge: Bridge, pod: Obj) -> str:
     uid = pod["metadata"]["uid"]
 
     def text() -> str:
-        found = next(c for c in bridge.containers() if uid in c["Names"][0] and not c["Names"][0].startswith("/k8s_POD"))
+        found = next(
+            c for c in bridge.containers() if uid in c["Names"][0] and not c["Names"][0].startswith("/k8s_POD")
+        )
         logs: bytes = bridge.engine.api.logs(found["Id"])
         lines = logs.decode().splitlines()
         return "\n".join(lines) if lines and lines[-1].isdigit() else ""

@@ -26,12 +26,20 @@ class Resolver:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.silent = False
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._tcp = self._pair()
         self.address = f"127.0.0.1:{self._udp.getsockname()[1]}"
-        self._tcp = socket.create_server(("127.0.0.1", self._udp.getsockname()[1]))
         threading.Thread(target=self._serve_udp, daemon=True).start()
         threading.Thread(target=self._serve_tcp, daemon=True).start()
+
+    @staticmethod
+    def _pair() -> tuple[socket.socket, socket.socket]:
+        for _ in range(50):
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            udp.bind(("127.0.0.1", 0))
+            with suppress(OSError):
+                return udp, socket.create_server(udp.getsockname())
+            udp.close()
+        raise AssertionError("no port is free for UDP and TCP")
 
     def _serve_udp(self) -> None:
         with suppress(OSError):
@@ -71,8 +79,16 @@ class Cluster:
     def __init__(self, upstreams: list[str], clock: FakeClock) -> None:
         self.informers = SharedInformers(Client(Config(server="https://127.0.0.1:1")))
         self.clock = clock
-        self.server = DNSServer(self.informers, "127.0.0.1", port=0, upstreams=upstreams, clock=clock)
-        self.server.start()
+        self.server = self._started(upstreams)
+
+    def _started(self, upstreams: list[str]) -> DNSServer:
+        """On a port that is free for UDP and TCP alike, which the kernel does not promise for a port it picks."""
+        for _ in range(50):
+            server = DNSServer(self.informers, "127.0.0.1", port=0, upstreams=upstreams, clock=self.clock)
+            with suppress(OSError):
+                server.start()
+                return server
+        raise AssertionError("no port is free for UDP and TCP")
 
     def put(self, obj: Obj, resource: GVR = SERVICES) -> None:
         self.informers.of(resource)._change(key_of(obj), obj)
@@ -116,10 +132,14 @@ def resolver() -> Iterator[Resolver]:
 @pytest.fixture
 def cluster(resolver: Resolver) -> Iterator[Cluster]:
     made = Cluster([resolver.address], FakeClock())
-    made.put(service("web", "10.96.3.4", [{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]))
+    made.put(
+        service("web", "10.96.3.4", [{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}])
+    )
     made.put(service("db", "None", [{"name": "sql", "port": 5432}]))
     made.put({**service("away", ""), "spec": {"type": "ExternalName", "externalName": "www.example.com"}})
-    made.put({**service("alias", ""), "spec": {"type": "ExternalName", "externalName": "web.default.svc.cluster.local"}})
+    made.put(
+        {**service("alias", ""), "spec": {"type": "ExternalName", "externalName": "web.default.svc.cluster.local"}}
+    )
     first = slice_of("db", ["10.201.1.2", "10.201.2.2"], 5432, port_name="sql")
     first["endpoints"][0]["hostname"] = "db-0"
     made.put(first, ENDPOINTSLICES)
@@ -143,7 +163,9 @@ def test_srv(cluster: Cluster) -> None:
     reply = cluster.ask("_http._tcp.web.default.svc.cluster.local", "SRV")
     assert [str(r.rdata) for r in reply.rr] == ["0 100 80 web.default.svc.cluster.local."]
     assert [(str(r.rname), str(r.rdata)) for r in reply.ar] == [("web.default.svc.cluster.local.", "10.96.3.4")]
-    assert cluster.values("_dns._udp.web.default.svc.cluster.local", "SRV") == ["0 100 53 web.default.svc.cluster.local."]
+    assert cluster.values("_dns._udp.web.default.svc.cluster.local", "SRV") == [
+        "0 100 53 web.default.svc.cluster.local."
+    ]
     assert cluster.values("_sql._tcp.db.default.svc.cluster.local", "SRV") == [
         "0 100 5432 10-201-2-2.db.default.svc.cluster.local.", "0 100 5432 db-0.db.default.svc.cluster.local.",
     ]  # fmt: skip
