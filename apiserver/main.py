@@ -20,6 +20,7 @@ from apiserver.auth import authentication, escalation, rbac
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
 from apiserver.auth.tokens import ServiceAccountTokens
+from apiserver.expiry import EventExpiry
 from apiserver.metrics import Metrics
 from apiserver.options import OptionError, Options, parse
 from apiserver.registry import Registry
@@ -48,9 +49,11 @@ def run(options: Options, clock: Clock = REAL) -> None:
     store.start()
     try:
         server = _build(options, store, clock)
-        server.audit.start()
+        _start_audit(server)
         server.registry.allocators.repair()
         bootstrap.ensure(server)
+        expiry = EventExpiry(store, options.event_ttl, clock)
+        expiry.start()
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
 
@@ -58,9 +61,17 @@ def run(options: Options, clock: Clock = REAL) -> None:
             return Shell(server), server.stopping
 
         listener.run(sockets, tls, start)
+        expiry.stop()
         server.audit.close()
     finally:
         store.close()
+
+
+def _start_audit(server: Server) -> None:
+    try:
+        server.audit.start()
+    except OSError as error:
+        raise OptionError(f"--audit-log {server.options.audit_log} cannot be written: {error.strerror}") from None
 
 
 def _build(options: Options, store: Store, clock: Clock) -> Server:

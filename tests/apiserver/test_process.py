@@ -57,6 +57,7 @@ class TestRefusals:
             (["--service-account-key", "/absent"], "--service-account-key /absent"),
             (["--token-auth-file", "/absent"], "--token-auth-file /absent"),
             (["--data-dir", "/proc/absent"], "/proc/absent"),
+            (["--audit-log", "/proc/absent/audit.log"], "--audit-log /proc/absent/audit.log cannot be written"),
             (["--store", "etcd://127.0.0.1:1"], "etcd at 127.0.0.1:1"),
         ],
         ids=lambda value: value[0] if isinstance(value, list) else "",
