@@ -161,6 +161,7 @@ class _Watch:
     ) -> None:
         self.session, self.target, self.output, self.every = session, target, output, every
         self.headers, self.listing = headers, listing
+        self.columns: list[Obj] | None = None
         name = f"metadata.name={target.name}" if target.name else ""
         fields = ",".join(part for part in (query["fieldSelector"], name) if part)
         self.query = {**query, "fieldSelector": fields}
@@ -169,6 +170,7 @@ class _Watch:
         accept = out.TABLE_ACCEPT if out.is_table(self.output) else "application/json"
         whole = Target(self.target.resource, "")
         page = _fetch(self.session, whole, self.query, self.every, accept)
+        self.columns = page.get("columnDefinitions")  # later tables leave them out
         if self.listing:
             self._print_list(page)
         try:
@@ -197,6 +199,7 @@ class _Watch:
 
     def _print(self, obj: Obj) -> None:
         if obj.get("kind") == "Table":
+            obj["columnDefinitions"] = obj.get("columnDefinitions") or self.columns
             lines = out.table_lines(
                 obj,
                 wide=self.output == "wide",

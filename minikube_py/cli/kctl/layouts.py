@@ -27,16 +27,18 @@ def title(key: str) -> str:
 
 
 def lay_out(rows: Sequence[tuple[str, Any]], indent: str = "") -> list[str]:
-    """Rows as aligned text; mappings and lists of mappings go below their label, indented."""
+    """Rows as aligned text; mappings and lists of mappings go below their label, indented.
+
+    A mapping's keys become titles ("podIPs" → "Pod IPs"), except names, which are marked by a blank at their end.
+    """
+    rows = [(label.rstrip(), value) for label, value in rows]
     flat = [label for label, value in rows if not isinstance(value, dict) and not _is_block(value)]
     width = max((len(label) for label in flat), default=0) + 3
     lines: list[str] = []
     for label, value in rows:
         if isinstance(value, dict):
             lines.append(f"{indent}{label}:" + ("  <none>" if not value else ""))
-            lines += lay_out(
-                [(k if " " in k or not k[:1].islower() else title(k), v) for k, v in value.items()], indent + "  "
-            )
+            lines += lay_out([(k if " " in k else title(k), v) for k, v in value.items()], indent + "  ")
         elif _is_block(value):
             lines.append(f"{indent}{label}:")
             lines += _block(value, indent + "  ")

@@ -42,6 +42,11 @@ class Commands(click.Group):
             click.echo(f"The connection to the server was refused or broke: {error}", err=True)
         except APIError as error:
             click.echo(f"Error from server ({error.reason}): {error}", err=True)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "kctl"
+            click.echo(f"error: {error.format_message()}\nSee '{where} -h' for help and examples", err=True)
+        except click.ClickException as error:
+            click.echo(f"error: {error.format_message()}", err=True)
         except BrokenPipeError:
             sys.stderr.close()
         sys.exit(1)

@@ -78,4 +78,8 @@ def _checked(obj: Obj, source: str) -> Obj:
             raise click.ClickException(f"error validating {source!r}: {field} not set")
     if not isinstance(obj.get("metadata"), dict):
         raise click.ClickException(f"error validating {source!r}: metadata not set")
+    for field in ("name", "namespace", "generateName"):
+        if not isinstance(obj["metadata"].get(field, ""), str):
+            value = obj["metadata"][field]
+            raise click.ClickException(f"{source}: metadata.{field} is {value!r}, not text; put it in quotes")
     return obj

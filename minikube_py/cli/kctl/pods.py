@@ -6,7 +6,7 @@ Who uses it: logs, exec. Upstream: staging/src/k8s.io/kubectl/pkg/polymorphichel
 import click
 
 from minikube_py.api.gvr import PODS
-from minikube_py.api.meta import annotations_of, condition_is
+from minikube_py.api.meta import annotations_of, condition_is, is_terminating
 from minikube_py.api.types import Obj
 from minikube_py.cli.kctl.session import Session
 
@@ -29,7 +29,7 @@ def pod_of(session: Session, word: str) -> Obj:
     pods = session.client.list(PODS, session.namespace, label_selector=chosen)["items"]
     if not pods:
         raise click.ClickException(f"timed out waiting for the condition: {word} has no pods")
-    return min(pods, key=lambda pod: not condition_is(pod, "Ready"))
+    return min(pods, key=lambda pod: (is_terminating(pod), not condition_is(pod, "Ready")))
 
 
 def container_of(pod: Obj) -> str:
