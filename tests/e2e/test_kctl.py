@@ -51,7 +51,7 @@ def _comparable(text: str) -> object:
         ("rollout", "status", "deployment/look"),
         ("logs", "nosuch"),
         ("delete", "configmap", "nosuch"),
-        ("label", "configmap", "plain", "a-", "b-", "--overwrite"),
+        ("label", "configmap", "nosuch", "a=1"),
         ("annotate", "configmap", "nosuch", "note=x"),
         ("scale", "deployment/look", "--replicas=2"),
         ("wait", "--for=condition=Available", "deployment/look", "--timeout=10s"),
