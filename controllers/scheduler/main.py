@@ -205,7 +205,6 @@ class Scheduler:
         elif nominated == "":
             self.snapshot.nominated.pop(pod.key, None)
         self.queue.park(queued, failure.plugins)
-        log.debug("%s: %s", pod.key, message)
         if victims:
             self._preempting.add(pod.uid)
         self._writers.submit(pod.key, lambda: self._report(queued, pod, message, nominated, victims))
@@ -231,16 +230,13 @@ class Scheduler:
         self, queued: Queued, pod: PodInfo, message: str, nominated: str | None, victims: Sequence[PodInfo]
     ) -> None:
         with because(_cause(pod)):
-            done = True
-            try:
-                self._reporter.failed(pod, "Unschedulable", message, nominated)
-                if nominated and victims:
-                    done = self._reporter.preempt(pod, victims, nominated)
-            finally:
-                with self.lock:
-                    self._preempting.discard(pod.uid)
-                    if not done:
-                        self.queue.retry(queued)
+            done = self._reporter.failed(pod, "Unschedulable", message, nominated)
+            if nominated and victims:
+                done = self._reporter.preempt(pod, victims, nominated) and done
+        with self.lock:
+            self._preempting.discard(pod.uid)
+            if not done:
+                self.queue.retry(queued)
 
     def _refused(self, queued: Queued, refusal: str) -> None:
         """Lock held: a reserve or permit plugin said no."""
@@ -264,6 +260,10 @@ class Scheduler:
                     for i, row in enumerate(outcome.rows)
                 }
         self.attempts.record(queued.pod.key, attempt)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s, attempt %d: node %r %s", queued.pod.key, queued.attempts, attempt.node, message)
+            for name, verdict in attempt.rejected.items():
+                log.debug("%s: %s refused by %s: %s", queued.pod.key, name, verdict.plugin, ", ".join(verdict.reasons))
 
 
 def _cause(pod: PodInfo) -> str:

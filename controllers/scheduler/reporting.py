@@ -30,8 +30,11 @@ class Reporter:
         message = f"Successfully assigned {pod.key} to {node}"
         self._recorder.event(pod.pod, "Normal", "Scheduled", message)
 
-    def failed(self, pod: PodInfo, reason: str, message: str, nominated: str | None) -> None:
-        """The pod was not placed. `reason`: Unschedulable or SchedulerError; `nominated`: None = leave it as it is."""
+    def failed(self, pod: PodInfo, reason: str, message: str, nominated: str | None) -> bool:
+        """The pod was not placed. `reason`: Unschedulable or SchedulerError; `nominated`: None = leave it as it is.
+
+        Out: False when the API could not be told, so that the pod has to be tried again.
+        """
         self._recorder.event(pod.pod, "Warning", "FailedScheduling", message)
         status: Obj = {}
         condition = self._condition(pod.pod, "PodScheduled", "False", reason, message)
@@ -40,12 +43,20 @@ class Reporter:
         current = (pod.pod.get("status") or {}).get("nominatedNodeName") or ""
         if nominated is not None and nominated != current:
             status["nominatedNodeName"] = nominated or None
-        if status:
-            self._patch(pod, status)
+        try:
+            if status:
+                self._patch(pod, status)
+        except errors.APIError as error:
+            log.warning("the status of %s cannot be written: %s", pod.key, error)
+            return False
+        return True
 
     def renounce(self, pod: PodInfo) -> None:
         """Take its nomination away: a more important pod gets the room."""
-        self._patch(pod, {"nominatedNodeName": None})
+        try:
+            self._patch(pod, {"nominatedNodeName": None})
+        except errors.APIError as error:  # the snapshot has forgotten it already; its next attempt writes the status anew
+            log.warning("the nomination of %s cannot be taken back: %s", pod.key, error)
 
     def preempt(self, preemptor: PodInfo, victims: Sequence[PodInfo], node: str) -> bool:
         """Mark and delete the victims, gracefully. Out: False when one could not be deleted, so that all is tried again."""

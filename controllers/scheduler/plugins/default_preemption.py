@@ -9,6 +9,7 @@ Upstream: pkg/scheduler/framework/plugins/defaultpreemption and framework/preemp
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from controllers.scheduler.cycle import fits
@@ -141,18 +142,24 @@ class DefaultPreemption(Plugin):
         lower = sorted((p for p in snapshot.nodes[row].pods.values() if p.priority < pod.priority), key=_importance)
         if not lower:
             return (_NO_VICTIMS,)
-        with snapshot.pretend(remove=lower):
+        breaking, harmless = _split_by_budget(lower, budgets)
+        with ExitStack() as undo:
+            undo.enter_context(snapshot.pretend(remove=lower))
             verdict = fits(profile, snapshot, pod, row)
             if verdict is not None:
                 return verdict.reasons
-        breaking, harmless = _split_by_budget(lower, budgets)
-        victims = list(lower)
-        for spared in [*breaking, *harmless]:
-            without = [p for p in victims if p is not spared]
-            with snapshot.pretend(remove=without):
-                if fits(profile, snapshot, pod, row) is None:
-                    victims = without
+            spared = [p for p in (*breaking, *harmless) if self._can_stay(p, cycle, profile, row, undo)]
+        victims = tuple(p for p in lower if p not in spared)
         if not victims:
             return (_NO_VICTIMS,)
-        violations = sum(1 for victim in victims if victim in breaking)
-        return Candidate(row, tuple(victims), violations)
+        return Candidate(row, victims, sum(victim in breaking for victim in victims))
+
+    @staticmethod
+    def _can_stay(one: PodInfo, cycle: Cycle, profile: Profile, row: int, undo: ExitStack) -> bool:
+        """Put a pod back; leave it there (until `undo`) if the newcomer still fits beside it."""
+        with ExitStack() as back:
+            back.enter_context(cycle.snapshot.pretend(add=[one]))
+            if fits(profile, cycle.snapshot, cycle.pod, row) is None:
+                undo.push(back.pop_all())
+                return True
+        return False
