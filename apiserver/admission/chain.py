@@ -3,7 +3,7 @@
 Who calls it: `apiserver/registry.py`: `admit` (may change the object) after defaulting, `validate` (may only refuse) after
 the strategy's validation. Invariant: plugins run in the table's order, mutating ones all before validating ones; a refusal
 is an APIError and nothing has been written (but a quota's charge, which is the last of all).
-Stop of the data path: 5 (admission).
+Stop of the data path: 3 (admission).
 Upstream: pkg/kubeapiserver/options/plugins.go (the order) and staging/src/k8s.io/apiserver/pkg/admission.
 """
 

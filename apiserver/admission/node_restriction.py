@@ -7,10 +7,11 @@ Upstream: plugin/pkg/admission/noderestriction/admission.go.
 from collections.abc import Callable
 
 from apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attributes
+from minikube_py.api.types import Obj
 
 _USER, _GROUP = "system:node:", "system:nodes"
 _MIRROR = "kubernetes.io/config.mirror"
-_PROTECTED_PREFIX = "node-restriction.kubernetes.io/"
+_PROTECTED = "node-restriction.kubernetes.io"
 _LEASES = "kube-node-lease"
 
 
@@ -54,16 +55,21 @@ def _nodes(attributes: Attributes, node: str) -> None:
         raise attributes.forbidden(f'node "{node}" is not allowed to modify node "{name}"')
     if attributes.verb == DELETE:
         raise attributes.forbidden(f'node "{node}" is not allowed to delete itself')
-    if attributes.verb != UPDATE or attributes.obj is None or attributes.old is None:
+    if attributes.verb not in (CREATE, UPDATE) or attributes.obj is None:
         return
-    before, after = ((x.get("spec") or {}).get("taints") or [] for x in (attributes.old, attributes.obj))
-    if before != after and attributes.subresource == "":
+    new, old = attributes.obj, attributes.old or {}
+    if attributes.verb == UPDATE and attributes.subresource == "" and _taints(new) != _taints(old):
         raise attributes.forbidden(f'node "{node}" is not allowed to modify taints')
-    labels, had = ((x["metadata"].get("labels") or {}) for x in (attributes.obj, attributes.old))
+    labels, had = ((obj.get("metadata") or {}).get("labels") or {} for obj in (new, old))
     changed = {key for key in {*labels, *had} if labels.get(key) != had.get(key)}
-    protected = sorted(key for key in changed if key.partition("/")[0].endswith(_PROTECTED_PREFIX.rstrip("/")))
+    protected = sorted(key for key in changed if key.partition("/")[0].endswith(_PROTECTED))
     if protected:
         raise attributes.forbidden(f"is not allowed to modify labels: {', '.join(protected)}")
+
+
+def _taints(node: Obj) -> list[Obj]:
+    taints: list[Obj] = (node.get("spec") or {}).get("taints") or []
+    return taints
 
 
 def _leases(attributes: Attributes, node: str) -> None:

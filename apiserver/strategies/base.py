@@ -4,7 +4,7 @@ Who calls it: `apiserver/registry.py`, in upstream's fixed order: decode → def
 → begin → store → after. Who fills it: one row per kind with quirks in `apiserver/strategies/__init__.py`.
 Invariant: a hook mutates only the object it is given as new; `old` is never mutated. Writes to the main endpoint never
 change status, writes to `/status` never change spec. `metadata.generation` is the server's own.
-Stop of the data path: 4 (the strategy: defaults, preparation, validation).
+Stop of the data path: 3 (defaults, preparation, validation).
 Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest (create.go, update.go, delete.go) and pkg/registry/*/strategy.go.
 """
 

@@ -221,6 +221,14 @@ def test_a_node_writes_only_what_is_its_own(server: APIServer, client: Client, n
     kubelet.create(NODES, new_object(NODES, "worker1"))
     with pytest.raises(errors.Forbidden):
         kubelet.create(NODES, new_object(NODES, "worker2"))
+    mine = kubelet.get(NODES, "worker1")
+    label = {"example.node-restriction.kubernetes.io/zone": "secure"}
+    changes: list[Obj] = [{"spec": {"taints": []}}, {"metadata": {"labels": label}}]
+    for change in changes:
+        with pytest.raises(errors.Forbidden, match="is not allowed to modify"):
+            kubelet.patch(NODES, "worker1", change)
+    kubelet.patch(NODES, "worker1", {"metadata": {"labels": {"own": "label"}}})
+    assert kubelet.get(NODES, "worker1")["spec"] == mine["spec"]
     kubelet.create(LEASES, new_object(LEASES, "worker1", "kube-node-lease", spec={}))
     with pytest.raises(errors.Forbidden):
         kubelet.create(LEASES, new_object(LEASES, "worker2", "kube-node-lease", spec={}))
