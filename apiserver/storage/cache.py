@@ -56,7 +56,8 @@ class _Feed(Watch):
         self._store = store
 
     def push(self, changes: list[Change]) -> None:
-        self._store._apply(changes)
+        if not self.closed:
+            self._store._apply(changes)
 
     def fail(self, error: Exception) -> None:
         super().fail(error)
@@ -99,7 +100,7 @@ class Store:
 
     def start(self) -> None:
         """Load everything, follow the backend, forget old revisions by and by. Raises StoreUnavailable."""
-        self._load()
+        self._load(_REPLAY)
         threading.Thread(target=self._keep_following, name="watch-cache", daemon=True).start()
         self._compactor.start()
 
@@ -133,6 +134,8 @@ class Store:
         """
         if fresh:
             self.catch_up()
+        if 0 < revision < self._compactor.compacted:  # an unchanged collection could answer, but a token has its time
+            raise Compacted(revision, self._compactor.compacted)
         with self._lock:
             collection = self._collection(prefix)
             if not revision or collection.changed <= revision:
@@ -278,25 +281,29 @@ class Store:
     def _stored(self, entry: KeyValue) -> Stored:
         return Stored(entry.key, entry.mod_revision, splice(entry.value, entry.mod_revision), self._fields_of)
 
-    def _load(self) -> None:
-        """Take the state of a little while ago and replay from there, which fills the collections' recent events."""
-        revision = max(1, self.backend.current_revision() - _REPLAY)
+    def _load(self, replay: int) -> None:
+        """Take the state of `replay` revisions ago and replay from there, which fills the collections' recent events."""
+        revision = max(1, self.backend.current_revision() - replay)
         try:
             listing = self.backend.list(_ROOT, revision=revision)
         except Compacted as compacted:
             listing = self.backend.list(_ROOT, revision=compacted.compact_revision)
+        loaded: dict[str, Collection] = {}
+        live = (entry for entry in listing.items if entry.key != MARK)
+        for name, entries in groupby(live, key=lambda entry: collection_of(entry.key)):
+            loaded[name] = Collection(name, listing.revision)
+            loaded[name].load(self._stored(entry) for entry in entries)
         with self._lock:
             self._end_subscriptions()
             self._revision = self._floor = listing.revision
-            self._collections = {}
-            live = (entry for entry in listing.items if entry.key != MARK)
-            for name, entries in groupby(live, key=lambda entry: collection_of(entry.key)):
-                self._collection(name).load(self._stored(entry) for entry in entries)
+            self._collections = loaded
         self._follow()
         self._catch_up()
 
     def _follow(self) -> None:
         self._lost.clear()
+        if self._feed is not None:
+            self._feed.close()
         self._feed = _Feed(self)
         self.backend.watch(_ROOT, self._revision, self._feed)
 
@@ -317,7 +324,7 @@ class Store:
 
     def _reload(self) -> None:
         try:
-            self._load()
+            self._load(0)
         except (StoreUnavailable, Compacted) as error:
             log.warning("the store cannot be read again yet: %s", error)
             self._lost.set()

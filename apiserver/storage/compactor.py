@@ -16,7 +16,7 @@ from minikube_py.api.clock import REAL, Clock
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 20.0
-KEEP_SECONDS = 600.0
+KEEP_SECONDS = 300.0
 KEEP_REVISIONS = 50_000
 
 
@@ -28,6 +28,11 @@ class Compactor:
         self._seen: deque[tuple[float, int]] = deque()
         self._stop = threading.Event()
         self._compacted = 0
+
+    @property
+    def compacted(self) -> int:
+        """The revision below which nothing is kept."""
+        return self._compacted
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="compactor", daemon=True).start()

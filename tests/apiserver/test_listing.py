@@ -1,6 +1,7 @@
 """Lists: selectors, chunks that come from one revision, tokens that expire into others, resourceVersion semantics."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apiserver import listing
+from apiserver.main import fields_of
+from apiserver.request import Query
+from apiserver.resources import table
+from apiserver.storage import open_backend
+from apiserver.storage.cache import Store
+from apiserver.storage.compactor import KEEP_SECONDS
+from minikube_py.api.clock import FakeClock
+from minikube_py.api.errors import Expired
 from tests.apiserver.wire import Wire, config_map
 
 
@@ -113,3 +122,40 @@ def test_no_token_breaks_the_server(token: str) -> None:
         return
     assert revision >= 0
     assert start.startswith("/registry/pods/")
+
+
+def test_a_token_expires_into_one_that_goes_on(tmp_path: Path) -> None:
+    """Even when nothing in the collection has changed: what is listed must be from a revision that is kept."""
+    store = Store(open_backend("sqlite", str(tmp_path), ""), fields_of)
+    store.start()
+    try:
+        row = table.get("", "podtemplates")
+        for index in range(10):
+            metadata = {"name": f"t{index}", "namespace": "n"}
+            store.create(row.key("n", f"t{index}"), {"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata})
+        everything = listing.Selection(None, None)
+        first = listing.run(store, row, "n", Query("limit=4"), everything)
+        store.create("/registry/configmaps/n/x", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}})
+        _compact(store)
+        with pytest.raises(Expired) as caught:
+            listing.run(store, row, "n", Query(f"limit=4&continue={first.token}"), everything)
+        token = caught.value.metadata["continue"]
+        second = listing.run(store, row, "n", Query(f"limit=4&continue={token}"), everything)
+        assert [item.key.rpartition("/")[2] for item in second.page.items] == ["t4", "t5", "t6", "t7"]
+        assert second.page.revision > first.page.revision
+        third = listing.run(store, row, "n", Query(f"limit=4&continue={second.token}"), everything)
+        assert third.page.revision == second.page.revision
+        assert (third.token, third.remaining) == ("", None)
+    finally:
+        store.close()
+
+
+def _compact(store: Store) -> None:
+    """Let so much time pass that everything until now is forgotten."""
+    clock = FakeClock()
+    compactor = store._compactor
+    compactor._clock = clock
+    compactor._seen.clear()
+    compactor.step()
+    clock.advance(KEEP_SECONDS + 1)
+    assert compactor.step() == store.revision
