@@ -69,6 +69,11 @@ class KeyedExecutor:
             self._failures.pop(key, None)
             self._again.discard(key)
 
+    def planned(self, key: str) -> bool:
+        """Whether this key waits for its time."""
+        with self._lock:
+            return key in self._earliest
+
     def stop(self) -> None:
         with self._lock:
             self._stopped = True

@@ -126,7 +126,7 @@ class SimulatedRuntime:
                 self._print(item, f"{item.config.name} of {item.config.pod.name} started\n")
                 if lasts is not None:
                     self._plan_end(container_id, lasts, code)
-        self._emit("start", item)
+            self._emit("start", item)
 
     def stop_container(self, container_id: str, timeout: int) -> None:
         self._end(container_id, _SIGTERM_CODE)
@@ -145,7 +145,7 @@ class SimulatedRuntime:
             self._by_pod[item.status.pod.uid].discard(container_id)
             if not self._by_pod[item.status.pod.uid]:
                 del self._by_pod[item.status.pod.uid]
-        self._emit("destroy", item)
+            self._emit("destroy", item)
 
     def update_resources(self, container_id: str, resources: Resources) -> None:
         self.inspect(container_id)
@@ -159,7 +159,7 @@ class SimulatedRuntime:
             self._items[container_id] = item
             self._names[name] = container_id
             self._by_pod.setdefault(status.pod.uid, set()).add(container_id)
-        self._emit("create", item)
+            self._emit("create", item)
         return container_id
 
     def _item(self, container_id: str) -> _Simulated:
@@ -178,7 +178,7 @@ class SimulatedRuntime:
             members = [
                 other for other in self._by_pod.get(item.status.pod.uid, ()) if other != container_id
             ] if item.status.kind == SANDBOX else []  # fmt: skip
-        self._emit("die", item)
+            self._emit("die", item)
         for member in members:  # their network is gone; a real container would live on, and be stopped by the kubelet
             self._end(member, _LOST_CODE)
 
@@ -210,9 +210,8 @@ class SimulatedRuntime:
                 self._end(container_id, code)
 
     def _emit(self, kind: str, item: _Simulated) -> None:
-        with self._lock:
-            streams = list(self._streams)
-        for stream in streams:
+        """Tell everybody (lock held, so that events come in the order things happened)."""
+        for stream in self._streams:
             stream.put(Event(kind, item.status.id, item.status.pod.uid))
 
     def events(self) -> "SimulatedEvents":
