@@ -153,7 +153,7 @@ CSR_VIEWS = {"approval": View(_csr_approval, certificate_conditions)}
 
 def crd_create(obj: Obj, ctx: Context) -> None:
     spec, now = obj.get("spec") or {}, ctx.now()
-    stored = [version["name"] for version in spec.get("versions") or () if version.get("storage")]
+    stored = [version.get("name") for version in spec.get("versions") or () if version.get("storage")]
     names = ("NamesAccepted", "NoConflicts", "no conflicts found")
     established = ("Established", "InitialNamesAccepted", "the initial names have been accepted")
     conditions = [
@@ -167,7 +167,7 @@ def crd_update(new: Obj, old: Obj, ctx: Context) -> None:
     """A new storage version joins those that objects may be stored in; names follow the spec."""
     spec = new.get("spec") or {}
     status = {**(old.get("status") or {}), "acceptedNames": dict(spec.get("names") or {})}
-    stored = [version["name"] for version in spec.get("versions") or () if version.get("storage")]
+    stored = [version.get("name") for version in spec.get("versions") or () if version.get("storage")]
     before = status.get("storedVersions") or []
     status["storedVersions"] = [*before, *(name for name in stored if name not in before)]
     new["status"] = status

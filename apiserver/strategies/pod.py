@@ -9,7 +9,7 @@ import copy
 from typing import Any
 
 from apiserver.strategies.base import Context, View
-from apiserver.strategies.checks import forbidden, invalid, one_of, unique
+from apiserver.strategies.checks import forbidden, invalid, missing, one_of, unique
 from apiserver.strategies.validation import pod as validation
 from apiserver.strategies.validation import resources
 from minikube_py.api import quantity
@@ -34,7 +34,7 @@ def containers_of(spec: Obj) -> list[Obj]:
 
 def qos_class(pod: Obj) -> str:
     """Guaranteed, Burstable or BestEffort, from cpu and memory requests and limits alone."""
-    spec = pod["spec"]
+    spec = pod.get("spec") or {}
     levels = [spec] if (spec.get("resources") or {}) else containers_of(spec)
     any_set, all_equal = False, True
     for holder in levels:
@@ -61,7 +61,7 @@ def on_create(obj: Obj, ctx: Context) -> None:
 def _qos_or_empty(obj: Obj) -> str:
     try:
         return qos_class(obj)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         return "BestEffort"  # the spec is malformed, and validation is about to say so
 
 
@@ -176,7 +176,7 @@ def _tolerations(spec: Obj, before: Obj) -> list[Cause]:
 
 def _gates(spec: Obj, before: Obj) -> list[Cause]:
     had = {gate.get("name") for gate in before.get("schedulingGates") or ()}
-    added = sorted({gate.get("name") for gate in spec.get("schedulingGates") or ()} - had)
+    added = sorted({gate.get("name") or "" for gate in spec.get("schedulingGates") or ()} - had)
     if not added:
         return []
     return [forbidden("spec.schedulingGates", f"only deletion is allowed, but found new scheduling gates {added}")]
@@ -197,20 +197,21 @@ def _prepare_ephemeral(new: Obj, old: Obj, ctx: Context) -> None:
     wanted = (new.get("spec") or {}).get("ephemeralContainers")
     _as_old(new, old)
     if wanted:
-        new["spec"]["ephemeralContainers"] = wanted
+        new.setdefault("spec", {})["ephemeralContainers"] = wanted
 
 
 def _validate_ephemeral(new: Obj, old: Obj) -> list[Cause]:
     mine = [c for c in validation.pod(new) if c.field.startswith("spec.ephemeralContainers")]
-    now = {item.get("name"): item for item in new["spec"].get("ephemeralContainers") or ()}
-    touched = [c["name"] for c in old["spec"].get("ephemeralContainers") or () if now.get(c["name"]) != c]
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    items = spec.get("ephemeralContainers") or []
+    now = {item.get("name"): item for item in items}
+    touched = [c.get("name") for c in before.get("ephemeralContainers") or () if now.get(c.get("name")) != c]
     mine += [forbidden("spec.ephemeralContainers", f"{_ONLY_EPHEMERAL}\n{name}") for name in touched]
-    targets = {item["name"] for item in containers_of(old["spec"])}
-    for index, item in enumerate(new["spec"].get("ephemeralContainers") or ()):
+    targets = {item.get("name") for item in containers_of(before)}
+    for index, item in enumerate(items):
         target = item.get("targetContainerName")
         if target and target not in targets:
-            at = f"spec.ephemeralContainers[{index}].targetContainerName"
-            mine.append(Cause("FieldValueNotFound", f'Not found: "{target}"', at))
+            mine.append(missing(f"spec.ephemeralContainers[{index}].targetContainerName", target))
     return mine
 
 
@@ -222,34 +223,33 @@ def _prepare_resize(new: Obj, old: Obj, ctx: Context) -> None:
     }
     _as_old(new, old)
     for kind in ("containers", "initContainers"):
-        for item in new["spec"].get(kind) or ():
-            if (kind, item["name"]) in wanted:
-                item["resources"] = wanted[kind, item["name"]] or {}
+        for item in (new.get("spec") or {}).get(kind) or ():
+            if (kind, item.get("name")) in wanted:
+                item["resources"] = wanted[kind, item.get("name")] or {}
 
 
 def _validate_resize(new: Obj, old: Obj) -> list[Cause]:
     causes: list[Cause] = []
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
     for kind in ("containers", "initContainers"):
-        pairs = zip(new["spec"].get(kind) or (), old["spec"].get(kind) or (), strict=False)
+        pairs = zip(spec.get(kind) or (), before.get(kind) or (), strict=False)
         for index, (item, was) in enumerate(pairs):
             at = f"spec.{kind}[{index}].resources"
-            causes += resources.requirements(at, item.get("resources"))
-            for side in ("requests", "limits"):
-                amounts, before = ((x.get("resources") or {}).get(side) or {} for x in (item, was))
-                others = {n for n in {*amounts, *before} if n not in _RESIZABLE and amounts.get(n) != before.get(n)}
-                if others:
-                    causes.append(forbidden("spec", "only cpu and memory resources are mutable"))
-                causes += [
-                    forbidden(
-                        f"{at}.{side}",
-                        "resource " + ("limits" if side == "limits" else "requests") + " cannot be removed",
-                    )
-                    for name in before
-                    if name not in amounts and name in _RESIZABLE
-                ]
-    if not causes and qos_class(new) != qos_class(old):
-        why = "Pod QOS Class may not change as a result of resizing"
-        causes.append(invalid("spec", qos_class(new), why))
+            causes += _resized(at, item.get("resources") or {}, was.get("resources") or {})
+    if not causes and (quality := qos_class(new)) != qos_class(old):
+        causes.append(invalid("spec", quality, "Pod QOS Class may not change as a result of resizing"))
+    return causes
+
+
+def _resized(path: str, wanted: Obj, before: Obj) -> list[Cause]:
+    """Only cpu and memory, and what was stated stays stated."""
+    causes = resources.requirements(path, wanted)
+    for side in ("requests", "limits"):
+        now, had = wanted.get(side) or {}, before.get(side) or {}
+        if any(now.get(name) != had.get(name) for name in {*now, *had} if name not in _RESIZABLE):
+            causes.append(forbidden("spec", "only cpu and memory resources are mutable"))
+        if any(name not in now for name in had if name in _RESIZABLE):
+            causes.append(forbidden(f"{path}.{side}", f"resource {side} cannot be removed"))
     return causes
 
 

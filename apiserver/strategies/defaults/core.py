@@ -111,7 +111,11 @@ def _data_source(spec: Obj) -> None:
 
 PERSISTENTVOLUMECLAIM: Rules = (*under("spec", CLAIM_SPEC), ("spec.", _data_source))
 
-NODE: Rules = (("status.allocatable", lambda status: status.get("capacity") or None),)
+NODE: Rules = (
+    ("spec.podCIDRs", lambda spec: [spec["podCIDR"]] if spec.get("podCIDR") else None),
+    ("spec.podCIDR", lambda spec: (spec.get("podCIDRs") or [None])[0]),
+    ("status.allocatable", lambda status: status.get("capacity") or None),
+)
 
 STORAGECLASS: Rules = (("reclaimPolicy", "Delete"), ("volumeBindingMode", "Immediate"))
 

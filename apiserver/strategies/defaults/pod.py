@@ -128,6 +128,8 @@ POD_SPEC: Rules = (
 
 POD: Rules = (
     ("spec.enableServiceLinks", True),
+    ("status.podIPs", lambda status: [{"ip": status["podIP"]}] if status.get("podIP") else None),
+    ("status.podIP", lambda status: (status.get("podIPs") or [{}])[0].get("ip")),
     *under("spec", POD_SPEC),
     ("spec.containers[].", requests_from_limits),
     ("spec.initContainers[].", requests_from_limits),
