@@ -3,7 +3,7 @@
 Who calls it: the REST edge (`apiserver/rest.py`), `Registry.remove`. Invariant: an object with finalizers or with grace left
 is only marked (deletionTimestamp), never removed; the delete is a compare-and-swap, tried again when somebody was faster
 and the preconditions still hold. DELETED events carry the object's last state.
-Stop of the data path: 7 (the store), for deletes.
+Stop of the data path: 3, for deletes.
 Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest/delete.go and registry/generic/registry/store.go.
 """
 

@@ -3,7 +3,7 @@
 Who calls it: the REST edge and the watch. Invariant: what is stored is sent as its stored bytes whenever the client takes
 plain JSON of the stored version, so an object is encoded once however often it is read; every other form (another version,
 a Table, metadata only, YAML, indented) is made for the one who asks.
-Stop of the data path: 10 (reading back).
+The way back of the data path: reading.
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go, responsewriters.
 """
 

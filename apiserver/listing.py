@@ -3,7 +3,7 @@
 Who calls it: the REST edge (list, deletecollection) and the watch (selectors). Invariant: all chunks of one list come from
 one revision; a token whose revision is compacted is answered 410 with a token that continues at the newest revision. A
 list's resourceVersion is the store's, not the newest item's.
-Stop of the data path: 10 (reading back).
+The way back of the data path: reading.
 Upstream: apiserver/pkg/storage/etcd3/store.go (GetList), pkg/storage/continue.go, apimachinery internalversion/validation.
 """
 

@@ -2,7 +2,7 @@
 
 Who calls it: the REST edge for PATCH. Invariant: a patch is applied to the object in the version of the request, and again
 from the start whenever somebody was faster; metadata that the patch merely repeats is tolerated.
-Stop of the data path: 4, for patches.
+Stop of the data path: 3, for patches.
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go.
 """
 

@@ -6,7 +6,7 @@ default again → validate → admit (validate) → compare-and-swap → encode 
 Who calls it: the Flask application for plain requests (`handle`), the shell for watches and streams (`admit`).
 Invariant: nothing below `admit` runs for a request that was not authorised; every error becomes a Status here and nowhere
 else; every answered write is audited, whatever its outcome.
-Stops 1 to 3 of the data path: the request and its user, routing, authorisation.
+Stop of the data path: 2 (authenticate, route, authorise, audit).
 Upstream: staging/src/k8s.io/apiserver/pkg/server/config.go (DefaultBuildHandlerChain).
 """
 

@@ -5,7 +5,7 @@ write (`change`, `remove`). Objects here are in their stored form; the edge conv
 Invariant: default → admit (may mutate) → default again → prepare → validate → admit (may refuse) → begin → compare-and-swap
 → after. A write with a stale resourceVersion is refused, one without is retried on the newest object; a write that changes
 nothing is not written; nothing is returned before the store has it.
-Stops of the data path: 4 to 7 (default, admit, validate, compare-and-swap).
+Stop of the data path: 3 (default, admit, validate, compare-and-swap).
 Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest (create.go, update.go) and registry/generic/registry/store.go.
 """
 

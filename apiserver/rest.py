@@ -2,7 +2,7 @@
 
 Who calls it: the pipeline, for every path of a resource, after authorisation. Invariant: whatever comes in or goes out in
 another version than the stored one is converted here, so that everything below knows one form of each kind.
-Stops of the data path: 4 (decode) and 10 (encode).
+Stop of the data path: 3 (decode), and the way back (encode).
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{create,get,update,patch,delete}.go.
 """
 

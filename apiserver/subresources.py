@@ -2,7 +2,7 @@
 
 Who calls it: the REST edge. Invariant: the parent is read, and written, like any other object, preconditions and admission
 included; the handler (`strategies/subresources.py`) only says what the parent becomes and what the answer is.
-Stop of the data path: 4, for subresources.
+Stop of the data path: 3, for subresources.
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/installer.go (connecters, named creaters), the storage.go of each kind.
 """
 

@@ -2,7 +2,7 @@
 
 Who calls it: the shell, for GETs that ask to watch. Invariant: what can be refused is refused with a Status before the first
 byte; a watch ends when its client goes away, its timeout passes, or the server stops.
-Stop of the data path: 9 (the watch stream).
+Stop of the data path: 5 (the watch stream).
 Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/{get,watch}.go.
 """
 

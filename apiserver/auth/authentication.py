@@ -3,7 +3,7 @@
 Who calls it: the pipeline (`apiserver/pipeline.py`), first of all. Invariant: a credential that is present but bad is 401;
 no credential at all is the anonymous user, who may see nothing but health and version. Answers are remembered for seconds
 only, so that deleting the object a token is bound to revokes it quickly.
-Stop of the data path: 1 (the request and its user).
+Stop of the data path: 2 (authenticate).
 Upstream: staging/src/k8s.io/apiserver/pkg/authentication (x509, token/tokenfile, serviceaccount, token/cache).
 """
 

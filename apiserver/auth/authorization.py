@@ -2,7 +2,7 @@
 
 Who calls it: the pipeline for every request, impersonation, the access reviews. Invariant: nothing is allowed unless a link
 of the chain says so; the anonymous user gets health and version alone.
-Stop of the data path: 3 (authorisation).
+Stop of the data path: 2 (authorise).
 Upstream: staging/src/k8s.io/apiserver/pkg/authorization (union, path), endpoints/filters/authorization.go.
 """
 

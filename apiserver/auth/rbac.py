@@ -4,7 +4,7 @@ Who calls it: the authoriser chain (`authorization.py`) and the access reviews. 
 that allows it a request is not allowed. The evaluator reads an immutable snapshot, which is made anew when one of the four
 collections has changed, so a binding counts from the first request after it was stored. Aggregated ClusterRoles are
 resolved here, when the snapshot is made.
-Stop of the data path: 3 (authorisation).
+Stop of the data path: 2 (authorise).
 Upstream: plugin/pkg/auth/authorizer/rbac, pkg/apis/rbac/v1/evaluation_helpers.go, clusterrole-aggregation-controller.
 """
 
