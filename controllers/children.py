@@ -8,10 +8,12 @@ Upstream: pkg/controller/controller_ref_manager.go, pkg/controller/controller_ut
 """
 
 import contextvars
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from controllers.pod import random_name
 from minikube_py.api import errors
 from minikube_py.api.clock import Clock
 from minikube_py.api.gvr import GVR
@@ -136,6 +138,35 @@ def create_once(client: Client, res: GVR, obj: Obj, owner: Obj) -> Obj:
         if ref is None or ref["uid"] != uid_of(owner):
             raise
         return found
+
+
+class Names:
+    """Names of children in the making. One whose create got no answer is used again before any new one is thought of."""
+
+    def __init__(self) -> None:
+        self._unanswered: dict[tuple[str, str], list[str]] = {}  # by (key of the parent, base of the name)
+        self._lock = threading.Lock()
+
+    def create(self, client: Client, res: GVR, key: str, base: str, make: Callable[[str], Obj], owner: Obj) -> Obj:
+        """Create the child `make(name)` for the parent called `key`. Raises APIError."""
+        with self._lock:
+            unanswered = self._unanswered.get((key, base))
+            name = unanswered.pop() if unanswered else random_name(base)
+        try:
+            return create_once(client, res, make(name), owner)
+        except errors.AlreadyExists:
+            raise  # a stranger has the name; the next attempt takes another
+        except errors.APIError as error:
+            if error.code >= 500:
+                with self._lock:
+                    self._unanswered.setdefault((key, base), []).append(name)
+            raise
+
+    def forget(self, key: str) -> None:
+        """The parent is gone."""
+        with self._lock:
+            for known in [k for k in self._unanswered if k[0] == key]:
+                del self._unanswered[known]
 
 
 def slow_start(count: int, do: Callable[[], Any]) -> Iterator[Any | Exception]:

@@ -5,13 +5,12 @@ pod too many nor deletes one twice. Stop 6 of the data path.
 Upstream: pkg/controller/replicaset/replica_set.go.
 """
 
-import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from controllers.children import Expectations, claim, create_once, slow_start
+from controllers.children import Expectations, Names, claim, slow_start
 from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
-from controllers.pod import available_in, from_template, is_active, is_ready, random_name
+from controllers.pod import available_in, from_template, is_active, is_ready
 from controllers.replicaset_rank import pods_to_delete
 from minikube_py.api import errors, selectors
 from minikube_py.api.clock import rfc3339
@@ -77,8 +76,7 @@ class ReplicaSet:
         self.pods = index_by_controller(context.informers.of(PODS))
         self._expectations = Expectations(self.pods, context.clock)
         self._events = context.recorder(row.component)
-        self._unsure: dict[str, list[str]] = {}  # names whose create got no answer: tried again before any new name
-        self._lock = threading.Lock()
+        self._names = Names()
 
     def keys_of_pod(self, pod: Obj) -> Iterable[str]:
         """The set that controls the pod, or those that may want to adopt it."""
@@ -92,7 +90,7 @@ class ReplicaSet:
         rs = self.sets.get_key(key)
         if rs is None:
             self._expectations.forget(key)
-            self._unsure.pop(key, None)
+            self._names.forget(key)
             return None
         fresh = self._expectations.met(key)
         namespace, selector = split_key(key)[0], selector_of(rs)
@@ -126,16 +124,8 @@ class ReplicaSet:
         template = rs["spec"].get("template") or {}
 
         def one() -> Obj:
-            name = self._next_name(key, rs)
-            try:
-                return create_once(self._client, PODS, from_template(template, rs, name), rs)
-            except errors.AlreadyExists:
-                raise  # a stranger has the name; the next attempt takes another
-            except errors.APIError as error:
-                if error.code >= 500:
-                    with self._lock:
-                        self._unsure.setdefault(key, []).append(name)
-                raise
+            base = f"{name_of(rs)}-"
+            return self._names.create(self._client, PODS, key, base, lambda name: from_template(template, rs, name), rs)
 
         first_error: Exception | None = None
         for result in slow_start(count, one):
@@ -148,13 +138,6 @@ class ReplicaSet:
                 self._expectations.wrote(key, result)
                 self._events.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {name_of(result)}")
         return first_error
-
-    def _next_name(self, key: str, rs: Obj) -> str:
-        with self._lock:
-            unsure = self._unsure.get(key)
-            if unsure:
-                return unsure.pop()
-        return random_name(f"{name_of(rs)}-")
 
     def _delete(self, key: str, rs: Obj, active: list[Obj], count: int) -> Exception | None:
         first_error: Exception | None = None

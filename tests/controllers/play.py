@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from controllers.context import Context
 from controllers.main import CONTROLLERS
@@ -86,7 +86,7 @@ class Kubelet:
         for pod in self.pods.list():
             self._controller.queue.add(key_of(pod))
 
-    def __enter__(self) -> "Kubelet":
+    def __enter__(self) -> Self:
         self._informers.start()
         self._controller.start()
         return self
