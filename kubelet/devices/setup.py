@@ -40,8 +40,9 @@ def make(options: Options, info: Info, clock: Clock) -> DeviceManager:
     opened = _open(options.nvml_library) if not options.gpus else None
     if opened is not None:
         return _real(opened, root, directory, info, clock)
-    if (directory / checkpoint.FILE).exists():
-        return PluginDeviceManager(directory, [], lambda *_: Grant(), labels=gpu_labels.NONE, clock=clock)
+    if (directory / checkpoint.FILE).exists() or "nvidia" in info.runtimes:
+        # The engine may show the machine's cards to containers that ask for none: other nodes' cards, seen from here.
+        return PluginDeviceManager(directory, [], _injector(Engine("bare")), labels=gpu_labels.NONE, clock=clock)
     return NoDevices()
 
 
@@ -57,7 +58,8 @@ def _open(library: str) -> Nvml | None:
 
 def _simulated(options: Options, root: Path, directory: Path, clock: Clock) -> DeviceManager | None:
     node, seed = options.node_name, f"{options.profile}/{options.node_name}"
-    description = for_node(load(Path(options.gpus), seed), node, first=options.nvml_library != "none")
+    everything = load(_kept(Path(options.gpus), root / "gpus" / "description.yaml"), seed)
+    description = for_node(everything, node, first=options.nvml_library != "none")
     if not description.cards:
         return None
     simulation = Simulation(description, root / "gpus", clock)
@@ -69,6 +71,18 @@ def _simulated(options: Options, root: Path, directory: Path, clock: Clock) -> D
     return PluginDeviceManager(
         directory, [plugin], _injector(engine), labels=labels, on_change=simulation.show_load, clock=clock
     )  # fmt: skip
+
+
+def _kept(file: Path, copy: Path) -> Path:
+    """Our copy of the description, refreshed from the user's file; the file may be gone when the kubelet starts again.
+
+    Raises FileNotFoundError when there is neither.
+    """
+    if file.exists() or not copy.exists():
+        text = file.read_bytes()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(text)
+    return copy
 
 
 def _real(opened: Nvml, root: Path, directory: Path, info: Info, clock: Clock) -> DeviceManager:

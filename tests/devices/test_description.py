@@ -13,7 +13,7 @@ from kubelet.devices import gpu_file, gpu_labels, staging
 from kubelet.devices.gpu_file import Fault
 from kubelet.devices.simulation import Simulation, for_node, load, timeline
 from minikube_py.api.clock import FakeClock
-from tests.harness import eventually
+from tests.harness import ROOT, eventually
 
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLE = """
@@ -67,6 +67,12 @@ def test_bad_descriptions(document: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:
         load(tmp_path / "gpus.yaml", "")
     assert str(error.value).startswith(f"{tmp_path}/gpus.yaml: {message}")
+
+
+def test_the_documented_descriptions_are_right() -> None:
+    assert len(load(ROOT / "examples" / "gpus.yaml", "").cards) == 3
+    shown = (ROOT / "docs" / "gpus.md").read_text().split("```yaml\n")[2].partition("```")[0]
+    assert len(parsed(shown).cards) == 4
 
 
 def test_not_yaml(tmp_path: Path) -> None:
