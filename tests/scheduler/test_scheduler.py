@@ -155,7 +155,7 @@ def test_preemption_deletes_the_victim_and_takes_its_place(cluster: Cluster) -> 
     eventually(lambda: any("Preempted by pod" in m for m in cluster.messages("low", "Preempted")))
     cluster.client.patch(PODS, "low", {"metadata": {"finalizers": None}}, cluster.namespace)
     eventually(lambda: cluster.where("high") == there)
-    assert not scheduler.snapshot.nominated
+    eventually(lambda: not scheduler.snapshot.nominated)
 
 
 def _with_priority(cluster: Cluster, name: str, value: int) -> None:
