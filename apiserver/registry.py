@@ -224,6 +224,8 @@ class Registry:
         self._refuse_invalid(call.row, new, [*self._schema_causes(call.row, new), *causes])
         self._guard(call, new, old)
         chain.validate(attributes)
+        if not call.subresource:
+            call.warnings += strategy.warnings(new)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if released(new):
             return self._delete_now(call, strategy, new, before, attributes)

@@ -5,7 +5,7 @@ kind alike. `generation` marks the kinds whose generation upstream counts.
 Upstream: the strategy of each kind under pkg/registry.
 """
 
-from apiserver.strategies import kinds, names, pod, service
+from apiserver.strategies import kinds, names, pod, service, warnings
 from apiserver.strategies.base import Strategy
 from apiserver.strategies.kinds import field, fields
 from apiserver.strategies.validation import access, batch, config, networking, registration, storage, workloads
@@ -15,13 +15,14 @@ _DAEMONSET_STATUS = {
     "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0,
 }  # fmt: skip
 _PDB_STATUS = {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
+_TEMPLATE = warnings.template("spec", "template")
 _REPLICAS = fields(field("status", "replicas", default="0"))
 
 CORE: dict[str, Strategy] = {
     "pods": Strategy(
         generation=True, on_create=pod.on_create, on_status_update=pod.on_status_update, grace=pod.grace,
         selectable=pod.selectable, create_checks=pod.checks_on_create, update_checks=pod.update_checks,
-        status_checks=pod.status_checks, views=pod.VIEWS, returns_deleted=True,
+        status_checks=pod.status_checks, views=pod.VIEWS, returns_deleted=True, warnings=warnings.pod,
     ),
     "podtemplates": Strategy(
         generation=True, changed=kinds.field_changed("template"), checks=workloads.podtemplate, create_on_update=True,
@@ -35,6 +36,7 @@ CORE: dict[str, Strategy] = {
         update_checks=services.service_update, begin_create=service.begin_create, begin_update=service.begin_update,
         after_delete=service.after_delete, initial_status={"loadBalancer": {}}, create_on_update=True,
         selectable=fields(field("spec", "clusterIP"), field("spec", "type")), returns_deleted=True,
+        warnings=warnings.service,
     ),
     "endpoints": Strategy(checks=services.endpoints, create_on_update=True),
     "events": Strategy(checks=config.event, create_on_update=True, selectable=kinds.event_fields),
@@ -68,29 +70,30 @@ CORE: dict[str, Strategy] = {
 WORKLOADS: dict[str, Strategy] = {
     "deployments.apps": Strategy(
         generation=True, changed=kinds.deployment_changed, checks=workloads.deployment,
-        update_checks=workloads.selector_kept, initial_status={},
+        update_checks=workloads.selector_kept, initial_status={}, warnings=_TEMPLATE,
     ),
     "replicasets.apps": Strategy(
         generation=True, checks=workloads.replicaset, update_checks=workloads.selector_kept,
-        initial_status={"replicas": 0}, selectable=_REPLICAS,
+        initial_status={"replicas": 0}, selectable=_REPLICAS, warnings=_TEMPLATE,
     ),
     "statefulsets.apps": Strategy(
         generation=True, checks=workloads.statefulset, update_checks=workloads.statefulset_update,
-        initial_status={"replicas": 0, "availableReplicas": 0},
+        initial_status={"replicas": 0, "availableReplicas": 0}, warnings=_TEMPLATE,
     ),
     "daemonsets.apps": Strategy(
         generation=True, checks=workloads.daemonset, update_checks=workloads.selector_kept,
-        initial_status=_DAEMONSET_STATUS,
+        initial_status=_DAEMONSET_STATUS, warnings=_TEMPLATE,
     ),
     "controllerrevisions.apps": Strategy(
         checks=workloads.controllerrevision, update_checks=workloads.controllerrevision_update,
     ),
     "jobs.batch": Strategy(
         generation=True, on_create=kinds.job_create, checks=batch.job, update_checks=batch.job_update,
-        selectable=fields(("status.successful", field("status", "succeeded", default="0")[1])),
+        warnings=_TEMPLATE, selectable=fields(("status.successful", field("status", "succeeded", default="0")[1])),
     ),
     "cronjobs.batch": Strategy(
         name_rule=workloads.short_name(52), generation=True, checks=batch.cronjob, initial_status={},
+        warnings=warnings.template("spec", "jobTemplate", "spec", "template"),
     ),
 }  # fmt: skip
 

@@ -212,6 +212,24 @@ def test_a_pods_images_deadline_and_more_tolerations_may_change() -> None:
     assert strategy("pods").validate_update(new, old) == []
 
 
+def test_what_is_probably_not_meant_is_a_warning() -> None:
+    env = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    port = {"containerPort": 80, "protocol": "TCP"}
+    odd = container(env=env, ports=[port, port], resources={"limits": {"memory": "1500m"}})
+    odd["spec"]["nodeSelector"] = {"beta.kubernetes.io/os": "linux"}
+    assert strategy("pods").validate(odd) == []
+    assert strategy("pods").warnings(odd) == [
+        'spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead',
+        'spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply',
+        "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+        'spec.containers[0].resources.limits[memory]: fractional byte value "1500m" is invalid, must be an integer',
+        'spec.containers[0].resources.requests[memory]: fractional byte value "1500m" is invalid, must be an integer',
+    ]
+    deployed = workload()
+    deployed["spec"]["template"]["spec"] = odd["spec"]
+    assert strategy("deployments.apps").warnings(deployed)[1].startswith("spec.template.spec.containers[0].env[1]: hides")
+
+
 # ---- generation and status -------------------------------------------------------------------------------------------
 
 

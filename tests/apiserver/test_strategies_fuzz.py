@@ -86,6 +86,7 @@ def test_nonsense_is_refused_and_nothing_else(row: Row, seed: int) -> None:
     hooks.prepare_create(new, CTX)
     assert all(cause.message for cause in hooks.validate(new))
     refusing(chain.validate, attributes)
+    assert all(isinstance(text, str) for text in hooks.warnings(new))
     assert all(isinstance(value, str) for value in hooks.fields(new).values())
     hooks.default(old)
     for subresource in ("", "status", *hooks.views):
