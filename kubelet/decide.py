@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kubelet.observation import Observation
-from kubelet.qos import is_sidecar
+from kubelet.qos import container_limits, is_sidecar
 from kubelet.runtime import labels
-from kubelet.runtime.base import CREATED, EXITED, Status
+from kubelet.runtime.base import CREATED, EXITED, Resources, Status
 from minikube_py.api.types import Obj
 
 
@@ -35,13 +35,25 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class Resize:
+    """Give this running container other limits."""
+
+    status: Status
+    limits: Resources
+
+
+@dataclass(frozen=True)
 class Plan:
-    """To be done in this order: kill, remove, make a sandbox (then ask again), start. `finished`: the pod ended by itself."""
+    """To be done in this order: kill, remove, resize, make a sandbox (then ask again), start.
+
+    `finished`: the pod has ended by itself.
+    """
 
     kill: tuple[Kill, ...] = ()
     remove: tuple[str, ...] = ()
     create_sandbox: int | None = None
     start: tuple[Start, ...] = ()
+    resize: tuple[Resize, ...] = ()
     finished: bool = False
 
     def __bool__(self) -> bool:
@@ -96,10 +108,11 @@ class _Steps:
         self._kill: list[Kill] = []
         self._remove: list[str] = []
         self._start: list[Start] = []
+        self._resize: list[Resize] = []
         self._finished = False
 
     def plan(self) -> Plan:
-        return Plan(tuple(self._kill), tuple(self._remove), None, tuple(self._start), self._finished)
+        return Plan(tuple(self._kill), tuple(self._remove), None, tuple(self._start), tuple(self._resize), self._finished)
 
     def ephemeral(self) -> None:
         """Ephemeral containers are started once, whatever becomes of them."""
@@ -170,6 +183,12 @@ class _Steps:
         if status.id in self.failing:
             self._kill.append(Kill(status, self.failing[status.id]))
             return True
+        wanted = container_limits(self.pod, container, 0)
+        if status.limits is not None and _differs(status.limits, wanted):
+            if _restarts_for(container, status.limits, wanted):
+                self._kill.append(Kill(status, f"Container {name} resize requires restart"))
+                return True
+            self._resize.append(Resize(status, wanted))
         return False
 
     def _begin(self, container: Obj) -> None:
@@ -181,6 +200,18 @@ class _Steps:
             self._start.append(Start(container["name"], newest.attempt))
         else:
             self._start.append(Start(container["name"], newest.attempt + 1, newest))
+
+
+def _differs(now: Resources, wanted: Resources) -> bool:
+    return (now.cpu_shares, now.cpu_quota, now.memory) != (wanted.cpu_shares, wanted.cpu_quota, wanted.memory)
+
+
+def _restarts_for(container: Obj, now: Resources, wanted: Resources) -> bool:
+    """Whether the container's resizePolicy asks for a restart when this resource changes."""
+    policies = {entry["resourceName"]: entry.get("restartPolicy") for entry in container.get("resizePolicy") or []}
+    cpu = (now.cpu_shares, now.cpu_quota) != (wanted.cpu_shares, wanted.cpu_quota)
+    by_cpu = cpu and policies.get("cpu") == "RestartContainer"
+    return by_cpu or (now.memory != wanted.memory and policies.get("memory") == "RestartContainer")
 
 
 def _changed(container: Obj, status: Status) -> bool:

@@ -189,7 +189,7 @@ def proxy_scope(options: Options) -> Scope:
         service_cidr = str(ipaddress.ip_network(f"{vip}/16", strict=False))
     return Scope(
         table_name(options.profile, options.node_name), service_cidr, node=options.node_name, node_ip=options.node_ip,
-        pod_cidr=options.pod_cidr, dns_vip=vip,
+        pod_cidr=options.pod_cidr, dns_vip=vip, infrastructure_cidr=options.infrastructure_cidr,
     )  # fmt: skip
 
 
@@ -199,4 +199,7 @@ def _is_loopback(server: str) -> bool:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    run(parse(sys.argv[1:]))
+    try:
+        run(parse(sys.argv[1:]))
+    except (OSError, ValueError, RuntimeUnavailable) as error:
+        sys.exit(f"kubelet: {error}")

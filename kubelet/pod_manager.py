@@ -144,9 +144,10 @@ class PodManager:
 
     def _relist(self) -> float:
         try:
+            self._node.network.ensure_node()  # an engine that was restarted made its bridge anew
             found = self._by_pod(self._node.runtime.list_all())
-        except RuntimeFault as error:
-            _log.warning("cannot list containers: %s", error)
+        except (RuntimeFault, OSError) as error:
+            _log.warning("cannot compare with the runtime: %s", error)
             return 1.0
         with self._lock:
             workers = dict(self._workers)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from kubelet import status as pod_status
 from kubelet.backoff import duration
 from kubelet.container_status import Facts
-from kubelet.decide import Plan, Start, decide
+from kubelet.decide import Plan, Resize, Start, decide
 from kubelet.devices.base import DeviceError
 from kubelet.downward import View
 from kubelet.errors import ImageError, StartError, VolumeError
@@ -227,6 +227,8 @@ class PodWorker:
         for container_id in plan.remove:
             self.node.runtime.remove(container_id)
             self._inspect(container_id)
+        for resize in plan.resize:
+            changed = self._resize(resize, waits) or changed
         if plan.create_sandbox is not None:
             return self._make_sandbox(plan.create_sandbox, waits)
         for start in plan.start:
@@ -240,6 +242,19 @@ class PodWorker:
         limit = grace_period(self.pod) if grace is None else grace
         self.node.terminator.stop(self.pod, status, limit, status.ip or self._ip(self._observed()), self._notify, why)
         self._inspect(status.id)
+
+    def _resize(self, resize: Resize, waits: list[float]) -> bool:
+        """In place; what the kernel refuses (less memory than is in use) is tried again."""
+        try:
+            self.node.runtime.update_resources(resize.status.id, resize.limits)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFault as error:
+            self._notify(resize.status.name, "Warning", "ResizeError", str(error))
+            waits.append(self._later())
+            return False
+        self._inspect(resize.status.id)
+        return True
 
     def _make_sandbox(self, attempt: int, waits: list[float]) -> bool:
         node = self.node

@@ -159,7 +159,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything known about one sandbox or container."""
+    """Everything known about one sandbox or container; `limits` as the engine enforces them, None when it does not say."""
 
     id: str
     kind: str
@@ -178,6 +178,7 @@ class Status:
     error: str = ""
     pid: int = 0
     ip: str = ""
+    limits: Resources | None = None
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from kubelet.runtime import labels
-from kubelet.runtime.base import CONTAINER, CREATED, EXITED, RUNNING, Image, Info, Stats, Status
+from kubelet.runtime.base import CONTAINER, CREATED, EXITED, RUNNING, Image, Info, Resources, Stats, Status
 from kubelet.runtime.docker_stream import HijackedSession
 from minikube_py.api.clock import parse_rfc3339
 from minikube_py.api.types import Obj
@@ -45,7 +45,15 @@ def status(found: Obj) -> Status:
         image=config.get("Image", ""), image_id=found.get("Image", ""), created_at=created,
         started_at=_moment(state.get("StartedAt")), finished_at=finished, exit_code=exit_code,
         oom_killed=bool(state.get("OOMKilled")), error=state.get("Error") or "", pid=int(state.get("Pid") or 0),
-        ip=own.get(labels.POD_IP) or address or "",
+        ip=own.get(labels.POD_IP) or address or "", limits=_limits(found.get("HostConfig") or {}),
+    )  # fmt: skip
+
+
+def _limits(host: Obj) -> Resources:
+    quota = max(0, int(host.get("CpuQuota") or 0))
+    return Resources(
+        cpu_shares=int(host.get("CpuShares") or 0), cpu_quota=quota, memory=int(host.get("Memory") or 0),
+        oom_score_adj=int(host.get("OomScoreAdj") or 0),
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ class SimulatedRuntime:
             container_id = self._add(name, Status(
                 id="", kind=CONTAINER, pod=config.pod, name=config.name, attempt=config.attempt, state=CREATED,
                 labels=dict(config.labels), image=config.image, image_id=f"sha256:{config.image}",
-                created_at=self._clock.now(), ip="",
+                created_at=self._clock.now(), ip="", limits=config.resources,
             ))  # fmt: skip
             self._items[container_id].config = config
             return container_id
@@ -148,7 +148,9 @@ class SimulatedRuntime:
             self._emit("destroy", item)
 
     def update_resources(self, container_id: str, resources: Resources) -> None:
-        self.inspect(container_id)
+        with self._lock:
+            item = self._item(container_id)
+            item.status = replace(item.status, limits=resources)
 
     def _add(self, name: str, status: Status) -> str:
         with self._lock:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelet.decide import Kill, Plan, Start, decide
-from kubelet.runtime.base import CREATED, EXITED, RUNNING, Status
+from kubelet.decide import Kill, Plan, Resize, Start, decide
+from kubelet.runtime.base import CREATED, EXITED, RUNNING, Resources, Status
 from minikube_py.api.types import Obj
 from tests.kubelet.build import container, instance, pod, sandbox, seen
 
@@ -102,6 +102,18 @@ def test_probes_and_changes_kill() -> None:
     assert starts(changed) == [("main", 1)]
     never = plan(pod(restartPolicy="Never"), sandbox(), alive, failing={"main-0": "failed"})
     assert never.kill and never.finished
+
+
+def test_other_limits_are_set_in_place() -> None:
+    limits = Resources(cpu_shares=1024, cpu_quota=100_000, memory=1 << 30)
+    main = container("main", resources={"limits": {"cpu": "2", "memory": "1Gi"}})
+    running = instance("main", limits=limits)
+    wanted = Resources(cpu_shares=2048, cpu_quota=200_000, memory=1 << 30, oom_score_adj=-997)
+    assert plan(pod(main), sandbox(), running).resize == (Resize(running, wanted),)
+    restart = {**main, "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}
+    assert plan(pod(restart), sandbox(), running).kill == (Kill(running, "Container main resize requires restart"),)
+    same = pod(container("main", resources={"limits": {"cpu": "1", "memory": "1Gi"}}))
+    assert not plan(same, sandbox(), running)
 
 
 def test_ephemeral_containers_are_started_once() -> None:

@@ -201,6 +201,33 @@ def test_an_image_change_restarts_the_container(nodes: Nodes, node: Options, nam
     assert after["status"]["observedGeneration"] == after["metadata"]["generation"]
 
 
+def test_limits_are_changed_in_place(nodes: Nodes, node: Options, namespace: str, bridge: Bridge) -> None:
+    body = container("main", ["sleep", "3600"], resources={"limits": {"cpu": "500m", "memory": "64Mi"}})
+    pod = nodes.wait(nodes.pod(namespace, node, containers=[body]), is_ready)
+    container_id = status_of(pod, "main")["containerID"].removeprefix("docker://")
+    patch = {"spec": {"containers": [{"name": "main", "resources": {
+        "limits": {"cpu": "1", "memory": "128Mi"}, "requests": {"cpu": "1", "memory": "128Mi"}}}]}}  # fmt: skip
+    nodes.client.patch(PODS, pod["metadata"]["name"], patch, namespace, kind="strategic", subresource="resize")
+
+    def limits() -> tuple[int, int]:
+        host = bridge.engine.api.inspect_container(container_id)["HostConfig"]
+        return host["CpuQuota"], host["Memory"]
+
+    harness.eventually(lambda: limits() == (100_000, 128 << 20), what="the new limits")
+    after = nodes.wait(pod, lambda p: status_of(p, "main")["resources"]["limits"]["memory"] == "128Mi")
+    assert status_of(after, "main")["restartCount"] == 0
+
+
+def test_an_ephemeral_container_joins(nodes: Nodes, node: Options, namespace: str) -> None:
+    pod = nodes.wait(nodes.pod(namespace, node), is_ready)
+    patch = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent",
+                                               "command": sh("hostname > /dev/termination-log")}]}}  # fmt: skip
+    nodes.client.patch(PODS, pod["metadata"]["name"], patch, namespace, kind="strategic", subresource="ephemeralcontainers")
+    after = nodes.wait(pod, lambda p: "terminated" in status_of(p, "debug").get("state", {}))
+    assert ended(after, "debug")["message"].strip() == pod["metadata"]["name"]
+    assert is_ready(after)
+
+
 def test_poststart_hook_failure(nodes: Nodes, node: Options, namespace: str) -> None:
     bad = container("main", ["sleep", "3600"], lifecycle={"postStart": {"exec": {"command": ["false"]}}})
     pod = nodes.pod(namespace, node, containers=[bad])
