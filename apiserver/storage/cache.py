@@ -314,20 +314,23 @@ class Store:
             if self._closed:
                 return
             try:
-                self._follow()
-            except Compacted:
-                self._reload()
-            except StoreUnavailable as error:
-                log.warning("the store's watch is lost: %s", error)
-                self._lost.set()
-                self._clock.sleep(_RETRY_SECONDS)
+                self._resume()
+            except (StoreUnavailable, Compacted) as error:
+                log.warning("the store cannot be followed, trying again: %s", error)
+                self._retry_later()
+            except Exception:
+                log.exception("the store cannot be followed, trying again")
+                self._retry_later()
 
-    def _reload(self) -> None:
+    def _resume(self) -> None:
         try:
+            self._follow()
+        except Compacted:
             self._load(0)
-        except (StoreUnavailable, Compacted) as error:
-            log.warning("the store cannot be read again yet: %s", error)
-            self._lost.set()
+
+    def _retry_later(self) -> None:
+        self._lost.set()
+        if not self._closed:
             self._clock.sleep(_RETRY_SECONDS)
 
     def _apply(self, changes: _Changes) -> None:

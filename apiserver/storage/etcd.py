@@ -153,7 +153,8 @@ class EtcdBackend:
             prev_kv=True,
         )
         stub = self._rpc.WatchStub(self._client.channel)
-        stream = _WatchStream(self, stub, self._rpc.WatchRequest(create_request=create), into or Watch())
+        with self._explained():
+            stream = _WatchStream(self, stub, self._rpc.WatchRequest(create_request=create), into or Watch())
         self._streams = [*(open_ for open_ in self._streams if not open_.into.closed), stream]
         stream.thread.start()
         return stream.into
@@ -187,9 +188,11 @@ class EtcdBackend:
         try:
             yield
         except self.rpc_errors as error:
-            if "compacted" in (error.details() or ""):
-                raise Compacted(revision, self._compact_revision()) from error
-            self.explain(error)
+            if "compacted" not in (error.details() or ""):
+                self.explain(error)
+            with self._explained():
+                oldest = self._compact_revision()
+            raise Compacted(revision, oldest) from error
         except ValueError as error:  # grpc's word for a channel that `close` closed meanwhile
             raise StoreUnavailable("the store is closed: the API server is stopping") from error
 
@@ -223,8 +226,6 @@ class EtcdBackend:
             for reply in replies:
                 if reply.compact_revision:
                     return int(reply.compact_revision)
-        except self.rpc_errors as error:
-            self.explain(error)
         finally:
             requests.put(None)
             replies.cancel()
