@@ -10,6 +10,7 @@ Upstream: pkg/kubeapiserver/options/plugins.go (the order) and staging/src/k8s.i
 from functools import cache
 
 from apiserver.admission import (
+    certificate_subject,
     default_class,
     lifecycle,
     limit_ranger,
@@ -39,6 +40,7 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("DefaultTolerationSeconds", _WRITES, admit=tolerations.admit),
     Plugin("DefaultStorageClass", frozenset({CREATE}), admit=default_class.storage),
     Plugin("RuntimeClass", frozenset({CREATE}), admit=runtime_class.admit),
+    Plugin("CertificateSubjectRestriction", frozenset({CREATE}), check=certificate_subject.check),
     Plugin("DefaultIngressClass", frozenset({CREATE}), admit=default_class.ingress),
     Plugin("ResourceQuota", _WRITES, check=quota.check),
 )

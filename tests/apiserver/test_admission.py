@@ -1,5 +1,6 @@
 """Admission over the real API server, all plugins on: accounts, namespaces, priorities, limits, quotas, node restriction."""
 
+import base64
 import itertools
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from minikube_py.api import errors
 from minikube_py.api.gvr import (
@@ -32,6 +36,7 @@ from tests.conftest import APIServer
 pytestmark = pytest.mark.apiserver
 RUNTIMECLASSES = GVR("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
 STORAGECLASSES = GVR("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+CSRS = GVR("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False)
 _names = itertools.count(1)
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -243,6 +248,20 @@ def test_a_node_writes_only_what_is_its_own(server: APIServer, client: Client, n
     kubelet.delete(PODS, "mine", ns, grace_period_seconds=0)
     with pytest.raises(errors.NotFound):
         client.get(PODS, "mine", ns)
+
+
+def test_nobody_asks_for_an_administrators_certificate(client: Client) -> None:
+    def request(group: str) -> Obj:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, group)])
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        text = base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+        spec = {"request": text, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}
+        return client.create(CSRS, new_object(CSRS, f"csr{next(_names)}", spec=spec))
+
+    assert request("devs")["spec"]["usages"] == ["client auth"]
+    with pytest.raises(errors.Forbidden, match="signer with system:masters group is not allowed"):
+        request("system:masters")
 
 
 # ---- LimitRanger -----------------------------------------------------------------------------------------------------
