@@ -264,6 +264,40 @@ def test_nobody_asks_for_an_administrators_certificate(client: Client) -> None:
         request("system:masters")
 
 
+# ---- PodSecurity -----------------------------------------------------------------------------------------------------
+
+CAREFUL: Obj = {
+    "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
+RISKS: list[tuple[str, Obj, Obj, str]] = [
+    ("baseline", {"hostNetwork": True, "hostPID": True}, {}, r"host namespaces \(hostNetwork=true, hostPID=true\)"),
+    ("baseline", {}, {"privileged": True}, r'privileged \(container "c" must not set securityContext.privileged=true\)'),
+    ("baseline", {}, {"capabilities": {"add": ["NET_ADMIN"]}}, 'must not include "NET_ADMIN"'),
+    ("baseline", {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, {}, r'hostPath volumes \(volume "v"\)'),
+    ("baseline", {"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}, {}, "forbidden sysctls"),
+    ("restricted", {}, {}, "allowPrivilegeEscalation != false.*unrestricted capabilities.*runAsNonRoot.*seccompProfile"),
+    ("restricted", {}, {**CAREFUL, "runAsNonRoot": None}, "runAsNonRoot != true"),
+    ("restricted", {"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}, CAREFUL, 'volume type "nfs"'),
+]
+
+
+@pytest.mark.parametrize(("level", "spec", "context", "message"), RISKS)
+def test_pods_keep_to_their_namespaces_level(
+    client: Client, ns: str, level: str, spec: Obj, context: Obj, message: str
+) -> None:
+    made = pod(ns, **spec)
+    made["spec"]["containers"][0]["securityContext"] = {k: v for k, v in context.items() if v is not None}
+    client.patch(NAMESPACES, ns, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}})
+    with pytest.raises(errors.Forbidden, match=f'violates PodSecurity "{level}:latest": .*{message}'):
+        client.create(PODS, made)
+    good = pod(ns, "good")
+    good["spec"]["containers"][0]["securityContext"] = CAREFUL
+    client.create(PODS, good)
+    client.patch(NAMESPACES, ns, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}})
+    client.create(PODS, made)
+
+
 # ---- LimitRanger -----------------------------------------------------------------------------------------------------
 
 
