@@ -5,10 +5,11 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PROFILE ?= minikube-py
 UP_FLAGS ?=
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help up down test check bench clean setup system
+.PHONY: help up down test check bench clean setup system wheels compose-up compose-down
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## create .venv and install what the code needs
 $(STAMP): pyproject.toml hack/setup.sh
@@ -22,6 +23,16 @@ up: setup  ## start a three-node cluster with a sample (sudo or root)
 
 down: setup  ## remove everything `make up` made
 	@$(PY) -m minikube_py.cli.main down -p $(PROFILE)
+
+wheels: setup
+	@hack/wheels.sh $(VENV)
+
+compose-up: ## the same cluster as containers, with etcd (docker compose or docker-compose)
+	@mkdir -p build/wheels && $(COMPOSE) up -d --build
+	@echo "kubectl --kubeconfig .compose/kubeconfig get nodes"
+
+compose-down: ## remove the compose cluster and its pods
+	@$(COMPOSE) stop && $(COMPOSE) --profile cleanup run --rm cleanup && $(COMPOSE) down -v --remove-orphans
 
 check: setup  ## the fast gate: lint, types, import layers, pure tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check -q .

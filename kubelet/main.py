@@ -21,6 +21,7 @@ from kubelet.devices.base import DeviceManager
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.dns import DNSServer
+from kubelet.network.host_ports import HostPort, host_ports
 from kubelet.network.pod_network import DockerPodNetwork, NodeNetwork, OwnPodNetwork, PodNetwork
 from kubelet.network.proxy import ServiceProxy
 from kubelet.network.rules import Scope, table_name
@@ -96,8 +97,10 @@ class Kubelet:
         self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
         self.extras: list[ServiceProxy | DNSServer] = []
         if options.service_proxy:
-            self.extras = [ServiceProxy(self.informers, lambda: proxy_scope(options), clock)]
-            self.extras.append(DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock))
+            dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
+            proxy = ServiceProxy(self.informers, lambda: proxy_scope(options, dns.port, host_ports(pods.list())), clock)
+            pods.add_handler(lambda old, new: proxy.changed() if host_ports((old,)) != host_ports((new,)) else None)
+            self.extras = [dns, proxy]
 
         self.devices.start(self.agent.changed)
         self.server = KubeletServer(options, self.runtime, self.manager, info, clock)
@@ -121,7 +124,9 @@ class Kubelet:
         self.events.stop()
         self.runtime.close()
 
-    def _services(self, client: Client, info: Info, service_env: env.ServiceEnv, statuses: StatusWriter) -> NodeServices:
+    def _services(
+        self, client: Client, info: Info, service_env: env.ServiceEnv, statuses: StatusWriter
+    ) -> NodeServices:
         options, clock, runtime, manager = self.options, self.clock, self.runtime, self.manager
         objects = ObjectCache(client, clock, options.sync_frequency)
         images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
@@ -181,7 +186,7 @@ def pod_network(options: Options) -> PodNetwork:
     return UnwiredPodNetwork(options.pod_cidr)
 
 
-def proxy_scope(options: Options) -> Scope:
+def proxy_scope(options: Options, dns_port: int, ports: tuple[HostPort, ...]) -> Scope:
     """What this node's service proxy looks after."""
     vip = options.cluster_dns[0] if options.cluster_dns else ""
     service_cidr = options.service_cluster_ip_range
@@ -189,7 +194,8 @@ def proxy_scope(options: Options) -> Scope:
         service_cidr = str(ipaddress.ip_network(f"{vip}/16", strict=False))
     return Scope(
         table_name(options.profile, options.node_name), service_cidr, node=options.node_name, node_ip=options.node_ip,
-        pod_cidr=options.pod_cidr, dns_vip=vip, infrastructure_cidr=options.infrastructure_cidr,
+        pod_cidr=options.pod_cidr, dns_vip=vip, dns_port=dns_port, host_ports=ports,
+        infrastructure_cidr=options.infrastructure_cidr,
     )  # fmt: skip
 
 

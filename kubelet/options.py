@@ -27,6 +27,7 @@ class Options:
     node_ip: str = "127.0.0.1"
     bridge: str = ""
     engine_network: str = ""
+    infrastructure_cidr: str = ""
     cluster_dns: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
     port: int = 10250
@@ -58,8 +59,8 @@ def parse(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="kubelet", description="The node agent: runs the pods bound to one node.")
     text = [
         "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
-        "engine-network", "cluster-domain", "service-cluster-ip-range", "tls-cert", "tls-key", "client-ca",
-        "nvml-library", "gpus", "pause-image",
+        "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "tls-cert", "tls-key",
+        "client-ca", "nvml-library", "gpus", "pause-image",
     ]  # fmt: skip
     required = {"kubeconfig", "node-name", "root-dir"}
     for name in text:

@@ -6,7 +6,8 @@ that a table read back from the kernel can be compared by names alone, and a cha
 How it reads: base chain -> map `service-ips` (address . protocol . port) or `nodeports` (protocol . port) -> the chain of that
 service port -> destination rewritten to a random endpoint. A service address that no map holds (no endpoints, no such port)
 stays unchanged, and an `unserved` filter rejects every packet to the service CIDR, so callers fail at once.
-The node's table serves its pods, and NodePorts on its address; the host's table serves processes of the host.
+The node's table serves its pods, NodePorts on its address and its pods' host ports; the host's table serves the host's own
+processes.
 Where we differ: a Service with internalTrafficPolicy Local and no endpoint on the node is rejected, upstream drops.
 Upstream: pkg/proxy/nftables/proxier.go.
 """
@@ -16,15 +17,20 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from kubelet.network.host_ports import HostPort
 from kubelet.network.services import Endpoint, ServicePort, usable
 
-SERVICE_IPS, NODEPORTS, HAIRPIN = "service-ips", "nodeports", "hairpin"
+SERVICE_IPS, NODEPORTS, HAIRPIN, HOSTPORTS = "service-ips", "nodeports", "hairpin", "hostports"
 _NAT_BEFORE_ENGINE = "priority -101; policy accept;"  # Docker's own nat chain has -100
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose traffic a table handles. `node` "" is the host: then `node_ips` says where the nodes are (name -> address)."""
+    """Whose traffic a table handles. `node` "" is the host: then `node_ips` says where the nodes are (name -> address).
+
+    `infrastructure_cidr` holds machines that sit on the pods' bridge but do not route through a node (the API server of a
+    compose cluster): they would answer a pod directly, past the rewriting, so they must see the node as their peer.
+    """
 
     table: str
     service_cidr: str
@@ -32,8 +38,11 @@ class Scope:
     node_ip: str = ""
     pod_cidr: str = ""
     dns_vip: str = ""
+    dns_port: int = 53
+    host_ports: tuple[HostPort, ...] = ()
     bridge: str = ""
     cluster_cidr: str = ""
+    infrastructure_cidr: str = ""
     host_addresses: tuple[str, ...] = ()
     node_ips: Mapping[str, str] = field(default_factory=dict)
 
@@ -41,7 +50,7 @@ class Scope:
 @dataclass
 class Ruleset:
     """One table. `base`: chains with hooks, name -> (hook line, rules). `maps`: name -> type. The rest comes and goes:
-    `sets` name -> type, `chains` name -> rules, `elements` (map, key) -> verdict ("" in a plain set)."""
+    `sets` name -> type, `chains` name -> rules, `elements` (map, key) -> verdict or address ("" in a plain set)."""
 
     table: str
     base: dict[str, tuple[str, tuple[str, ...]]]
@@ -59,7 +68,7 @@ def table_name(profile: str, part: str) -> str:
 def build(scope: Scope, ports: Iterable[ServicePort]) -> Ruleset:
     """The complete table for these service ports."""
     if scope.node:
-        ruleset = Ruleset(scope.table, _node_base(scope), {**_MAPS, **_HAIRPIN})
+        ruleset = Ruleset(scope.table, _node_base(scope), {**_MAPS, **_NODE_MAPS})
     else:
         ruleset = Ruleset(scope.table, _host_base(scope), dict(_MAPS))
     for port in ports:
@@ -68,6 +77,10 @@ def build(scope: Scope, ports: Iterable[ServicePort]) -> Ruleset:
         else:
             _add_to_host(ruleset, scope, port)
     _add_dns(ruleset, scope)
+    for entry in scope.host_ports:
+        key = f"{entry.host_ip or scope.node_ip} . {entry.protocol.lower()} . {entry.port}"
+        ruleset.elements[HOSTPORTS, key] = f"{entry.pod_ip} . {entry.container_port}"
+        ruleset.elements[HAIRPIN, f"{entry.pod_ip} . {entry.pod_ip}"] = ""
     return ruleset
 
 
@@ -75,8 +88,12 @@ _MAPS = {
     SERVICE_IPS: "map { type ipv4_addr . inet_proto . inet_service : verdict; }",
     NODEPORTS: "map { type inet_proto . inet_service : verdict; }",
 }
-_HAIRPIN = {HAIRPIN: "set { type ipv4_addr . ipv4_addr; }"}  # pods that may meet themselves, as (address . address)
+_NODE_MAPS = {
+    HAIRPIN: "set { type ipv4_addr . ipv4_addr; }",  # pods that may meet themselves, as (address . address)
+    HOSTPORTS: "map { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
+}
 _TO_SERVICE = f"ip daddr . meta l4proto . th dport vmap @{SERVICE_IPS}"
+_TO_HOSTPORT = f"dnat ip to ip daddr . meta l4proto . th dport map @{HOSTPORTS}"
 _TO_NODEPORT = f"meta l4proto . th dport vmap @{NODEPORTS}"
 
 
@@ -85,18 +102,28 @@ def _node_base(scope: Scope) -> dict[str, tuple[str, tuple[str, ...]]]:
     return {
         "prerouting": (
             f"type nat hook prerouting {_NAT_BEFORE_ENGINE}",
-            (f"ip saddr {scope.pod_cidr} {_TO_SERVICE}", f"ip daddr {scope.node_ip} {_TO_NODEPORT}"),
+            (_TO_HOSTPORT, f"ip saddr {scope.pod_cidr} {_TO_SERVICE}", f"ip daddr {scope.node_ip} {_TO_NODEPORT}"),
         ),
+        "output": (f"type nat hook output {_NAT_BEFORE_ENGINE}", (_TO_HOSTPORT,)),
         # A pod that reaches itself must see the node as its peer, or it would answer itself directly.
         "postrouting": (
             "type nat hook postrouting priority 99; policy accept;",
-            (f"ip saddr {scope.pod_cidr} ip saddr . ip daddr @{HAIRPIN} ct status dnat snat to {scope.node_ip}",),
+            (
+                f"ip saddr {scope.pod_cidr} ip saddr . ip daddr @{HAIRPIN} ct status dnat snat to {scope.node_ip}",
+                *_behind_node(scope),
+            ),
         ),
         "forward-unserved": (
             "type filter hook forward priority 0; policy accept;",
             (f"{unserved} meta l4proto tcp reject with tcp reset", f"{unserved} reject"),
         ),
     }
+
+
+def _behind_node(scope: Scope) -> tuple[str, ...]:
+    if not scope.infrastructure_cidr:
+        return ()
+    return (f"ip saddr {scope.pod_cidr} ip daddr {scope.infrastructure_cidr} ct status dnat snat to {scope.node_ip}",)
 
 
 def _host_base(scope: Scope) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -166,7 +193,9 @@ def _add_dns(ruleset: Ruleset, scope: Scope) -> None:
     if scope.dns_vip and servers:
         for protocol in ("TCP", "UDP"):
             port = ServicePort("kube-system", "kube-dns", "dns", protocol, 53, (scope.dns_vip,), 0, ())
-            _add_vips(ruleset, port, _balance(ruleset, port, "node", tuple(Endpoint(ip, 53) for ip in servers)))
+            _add_vips(
+                ruleset, port, _balance(ruleset, port, "node", tuple(Endpoint(ip, scope.dns_port) for ip in servers))
+            )
 
 
 def _balance(ruleset: Ruleset, port: ServicePort, kind: str, endpoints: tuple[Endpoint, ...]) -> str:

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from minikube_py.api.errors import NotFound
 from minikube_py.api.gvr import NODES
-from minikube_py.cluster import access, engine, process
+from minikube_py.cluster import access, engine, identities, process
 from minikube_py.cluster import profile as profiles
 from minikube_py.cluster.components import kubelet_name
 from minikube_py.cluster.errors import ClusterError
 from minikube_py.cluster.profile import Profile
-from minikube_py.cluster.up import start_supervisor, write_node_identity
+from minikube_py.cluster.up import start_supervisor
 
 _READY_SECONDS = 60.0
 
@@ -25,7 +25,7 @@ def add(profile: Profile, count: int = 1) -> Profile:
     """`count` more nodes, Ready when this returns."""
     grown = profile.with_nodes(count)
     for node in grown.nodes[-count:]:
-        write_node_identity(grown, node)
+        identities.write_node(grown, node)
     _apply(grown)
     access.wait_nodes(grown, _READY_SECONDS)
     return grown

@@ -5,20 +5,17 @@ changes nothing, and a run that was interrupted is completed by the next one. Ph
 """
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
-from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from minikube_py.cluster import access, engine, host, images, kubeconfig, pki, process
+from minikube_py.cluster import access, engine, host, identities, images, kubeconfig, process
 from minikube_py.cluster import profile as profiles
-from minikube_py.cluster.components import component_kubeconfig, kubelet_name
 from minikube_py.cluster.errors import ClusterError
-from minikube_py.cluster.profile import Node, Profile
+from minikube_py.cluster.profile import Profile
 from minikube_py.cluster.progress import Progress
 
 _TAKE_OVER_SECONDS, _API_SECONDS, _NODE_SECONDS = 20.0, 30.0, 60.0
@@ -52,7 +49,7 @@ def up(wish: Wish, progress: Progress) -> Profile:
         with progress.phase("pod network"):
             engine.ensure_network(profile)
     with progress.phase("certificates and kubeconfigs"):
-        write_identities(profile)
+        identities.write_all(profile)
         profile.save()
     with progress.phase("API server"):
         start_supervisor(profile)
@@ -61,7 +58,7 @@ def up(wish: Wish, progress: Progress) -> Profile:
         access.wait_components(profile, _NODE_SECONDS)
         access.wait_nodes(profile, _NODE_SECONDS)
     if wish.merge_kubeconfig:
-        kubeconfig.merge(kubeconfig.user_path(), _admin(profile))
+        kubeconfig.merge(kubeconfig.user_path(), identities.admin(profile))
     progress.save(profile.directory / "phases.json")
     return profile
 
@@ -122,43 +119,6 @@ def _check_host() -> None:
     missing = [program for program in host.PACKAGES if program != "dockerd" and host.which(program) is None]
     if missing:
         host.install(missing)
-
-
-def write_identities(profile: Profile) -> None:
-    """Certificates and kubeconfigs of every component and node; what exists is kept."""
-    addresses = [profile.gateway, profile.api_service_ip]
-    pki.ensure(profile.pki, api_addresses=addresses)
-    _encryption_key(profile.pki / "encryption.key")
-    kubeconfig.write(profile.kubeconfig, _admin(profile))
-    for component in ("controllers", "kube-proxy"):
-        _component_kubeconfig(profile, component, profile.server)
-    for node in profile.nodes:
-        write_node_identity(profile, node)
-
-
-def write_node_identity(profile: Profile, node: Node) -> None:
-    """A node's certificate and kubeconfig. It dials the bridge, so that a partition cuts it off by address."""
-    pki.issue_node(profile.pki, node.name, [profile.node_ip(node)])
-    server = f"https://{profile.gateway}:{profile.port}" if profile.runtime == "docker" else profile.server
-    _component_kubeconfig(profile, kubelet_name(node), server)
-
-
-def _component_kubeconfig(profile: Profile, component: str, server: str) -> None:
-    config = kubeconfig.build(profile.context, server, profile.pki, component)
-    kubeconfig.write(Path(component_kubeconfig(profile, component)), config)
-
-
-def _admin(profile: Profile) -> dict[str, object]:
-    return kubeconfig.build(profile.context, profile.server, profile.pki, "admin")
-
-
-def _encryption_key(path: Path) -> None:
-    """The key that encrypts Secrets at rest: a line NAME:BASE64 of 32 random bytes (older keys may follow on further lines)."""
-    if path.exists():
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"key1:{b64encode(secrets.token_bytes(32)).decode()}\n")
 
 
 def start_supervisor(profile: Profile) -> None:
