@@ -19,6 +19,8 @@ from apiserver.registry import Call
 from apiserver.resources import table
 from apiserver.server import Server
 from minikube_py.api import errors
+from minikube_py.api.clock import rfc3339
+from minikube_py.api.meta import set_condition
 from minikube_py.api.types import Obj
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -35,6 +37,7 @@ def ensure(server: Server) -> None:
         _ensure(server, obj)
     for obj in endpoints(server.options):
         _ensure(server, obj, replace=True)
+    server.registry.change("servicecidrs.networking.k8s.io", "", "kubernetes", lambda cidr: _ready(cidr, server))
 
 
 def objects(options: Options) -> Iterator[Obj]:
@@ -56,6 +59,13 @@ def _object(api_version: str, kind: str, name: str, namespace: str = "", **field
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
 
 
+def _ready(cidr: Obj, server: Server) -> Obj:
+    """The range is in use from the start: no controller has to make it so."""
+    now = rfc3339(server.clock.now())
+    set_condition(cidr.setdefault("status", {}), "Ready", "True", now, message="Kubernetes Service CIDR is ready")
+    return cidr
+
+
 def _service(cidr: str) -> Obj:
     """The API as a Service: pods find it at the first address of the range."""
     first = str(ipaddress.ip_network(cidr)[1])
@@ -70,7 +80,10 @@ def endpoints(options: Options) -> Iterator[Obj]:
     """Where the `kubernetes` Service leads: this server, as Endpoints and as an EndpointSlice."""
     address, number = options.advertised
     port = {"name": "https", "port": number, "protocol": "TCP"}
-    yield _object("v1", "Endpoints", "kubernetes", "default", subsets=[{"addresses": [{"ip": address}], "ports": [port]}])
+    subsets = [{"addresses": [{"ip": address}], "ports": [port]}]
+    old = _object("v1", "Endpoints", "kubernetes", "default", subsets=subsets)
+    old["metadata"]["labels"] = {"endpointslice.kubernetes.io/skip-mirror": "true"}  # the slice below is its twin
+    yield old
     family = f"IPv{ipaddress.ip_address(address).version}"
     ready = [{"addresses": [address], "conditions": {"ready": True}}]
     fields = {"addressType": family, "endpoints": ready, "ports": [port]}

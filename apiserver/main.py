@@ -88,11 +88,21 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     prefixes = [f"/registry/{kind}/" for kind in rbac.KINDS]
     roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
     authorizer = Authorizer(roles)
+    checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
     registry.guards = escalation.guards(authorizer, registry.lookup)
     return Server(
         options, clock, store, registry, Authenticator(tokens, accounts, clock), authorizer, accounts,
-        Audit(options.audit_log, clock), Metrics(),
+        Audit(options.audit_log, clock), Metrics(), checks,
     )  # fmt: skip
+
+
+def _store_answers(store: Store) -> str:
+    """The readiness check of a store that is another process: "" or what is wrong."""
+    try:
+        store.backend.current_revision()
+    except StoreUnavailable as error:
+        return str(error)
+    return ""
 
 
 def fields_of(plural_key: str, obj: Obj) -> dict[str, str]:

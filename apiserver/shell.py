@@ -33,6 +33,7 @@ BODY_LIMIT = 3 * 1024 * 1024
 CERTIFICATE = "minikube_py.certificate"
 WRITER = "minikube_py.writer"
 """In the connection's state: what sends one whole response in one write, where the protocol offers it."""
+_ANSWERED = "minikube_py.answered"
 _COMPRESS_FROM = 128 * 1024
 _LARGE_BODY = 64 * 1024
 _THREADS = 16
@@ -68,10 +69,25 @@ class Shell:
         if scope["method"] != "GET" or self._reads_block or not _is_resource(scope["path"]):
             return None
         request = _request(scope)
-        return pipeline.handle(self._server, request, rest.serve) if _is_plain_read(request) else None
+        if not _is_plain_read(request):
+            return None
+        response = pipeline.handle(self._server, request, rest.serve)
+        if len(response.body) > _COMPRESS_FROM and _wants_gzip(request):
+            scope["state"][_ANSWERED] = response  # compressing takes a thread, and that a coroutine
+            return None
+        return response
 
     async def _answer(self, request: Request, scope: Scope, receive: Receive) -> Response:
         loop = asyncio.get_running_loop()
+        response: Response | None = scope["state"].get(_ANSWERED)
+        if response is None:
+            response = await self._make(request, receive, loop)
+        if len(response.body) > _COMPRESS_FROM and _wants_gzip(request):
+            body = await loop.run_in_executor(self._pool, gzip.compress, response.body, 1)
+            return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
+        return response
+
+    async def _make(self, request: Request, receive: Receive, loop: asyncio.AbstractEventLoop) -> Response:
         if request.method not in _READS:
             try:
                 request.body = await _body(receive)
@@ -81,11 +97,7 @@ class Shell:
                 return await waiting.start(loop, lambda: pipeline.handle(self._server, request, rest.serve))
         elif not self._reads_block and _is_quick(request):
             return app.call(self._flask, request)
-        response = await loop.run_in_executor(self._pool, app.call, self._flask, request)
-        if len(response.body) > _COMPRESS_FROM and _wants_gzip(request):
-            body = await loop.run_in_executor(self._pool, gzip.compress, response.body, 1)
-            return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
-        return response
+        return await loop.run_in_executor(self._pool, app.call, self._flask, request)
 
 
 def _is_resource(path: str) -> bool:
@@ -96,11 +108,11 @@ def _is_resource(path: str) -> bool:
 
 
 def _is_plain_read(request: Request) -> bool:
-    """One object or a list as it is stored. Tables take long to make; what is compressed is compressed on a thread."""
+    """One object or a list as it is stored, or nearly so. Tables take long to make."""
     path = request.path
     if watching.is_watch(request) or path.rpartition("/")[2] in _STREAMS or "/proxy/" in path:
         return False
-    return "as=" not in request.headers.get("accept", "") and not _wants_gzip(request)
+    return "as=" not in request.headers.get("accept", "")
 
 
 def _is_short_write(request: Request) -> bool:
@@ -118,9 +130,7 @@ def _names_an_object(path: str) -> bool:
 
 def _is_quick(request: Request) -> bool:
     """A read that is over in well under a millisecond."""
-    if request.path.startswith("/openapi") or _wants_gzip(request):
-        return False
-    return "as=Table" not in request.headers.get("accept", "")
+    return not request.path.startswith("/openapi") and "as=Table" not in request.headers.get("accept", "")
 
 
 def _request(scope: Scope) -> Request:

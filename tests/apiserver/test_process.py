@@ -1,5 +1,7 @@
 """The process: how it starts and refuses to, stops, dies and comes back; what it logs and counts."""
 
+import gzip
+import http.client
 import json
 import os
 import signal
@@ -145,7 +147,9 @@ def test_the_furniture(wire: Wire, apiserver: APIServer) -> None:
     assert slices["endpoints"][0]["addresses"] == ["127.0.0.1"]
     classes = wire.ok("GET", "/apis/scheduling.k8s.io/v1/priorityclasses")["items"]
     assert {item["metadata"]["name"] for item in classes} == {"system-cluster-critical", "system-node-critical"}
-    assert wire.ok("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"] == ["10.96.0.0/16"]
+    cidr = wire.ok("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")
+    assert cidr["spec"]["cidrs"] == ["10.96.0.0/16"]
+    assert [(c["type"], c["status"]) for c in cidr["status"]["conditions"]] == [("Ready", "True")]
     trust = wire.ok("GET", "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
     assert "BEGIN CERTIFICATE" in trust["data"]["client-ca-file"]
     roles = {item["metadata"]["name"] for item in wire.ok("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles")["items"]}
@@ -200,3 +204,15 @@ def test_large_answers_are_compressed_for_those_far_away_only(wire: Wire, maps: 
     wire.ok("POST", maps, config_map("large", data={"x": "y" * 200_000}))
     answer = wire("GET", f"{maps}/large", headers={"Accept-Encoding": "gzip"})
     assert "content-encoding" not in answer.headers  # loopback: nothing to save
+    connection = http.client.HTTPSConnection(wire.host, wire.port, context=wire.context, source_address=("127.0.0.2", 0))
+    for path, length in ((f"{maps}/large", 200_000), (maps, 200_000)):
+        headers = {"Authorization": f"Bearer {wire.token}", "Accept-Encoding": "gzip"}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        assert response.getheader("content-encoding") == "gzip"
+        squeezed = response.read()
+        assert len(squeezed) < length / 10
+        assert b"y" * length in gzip.decompress(squeezed)
+    connection.request("GET", "/api/v1/namespaces/default", headers=headers)
+    assert connection.getresponse().getheader("content-encoding") is None
+    connection.close()
