@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controllers import (
+    daemonset,
     deployment,
     disruption,
     endpoints,
@@ -48,6 +49,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("replicaset", replicaset.build),
     ("replicationcontroller", replicaset.build_replicationcontroller),
     ("deployment", deployment.build),
+    ("daemonset", daemonset.build),
     ("job", job.build),
     ("endpointslice", endpointslice.build),
     ("endpoints", endpoints.build),

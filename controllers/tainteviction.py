@@ -15,6 +15,7 @@ from minikube_py.api import errors
 from minikube_py.api.clock import parse_rfc3339, rfc3339
 from minikube_py.api.gvr import NODES, PODS
 from minikube_py.api.meta import is_terminating, key_of, name_of, namespace_of, uid_of
+from minikube_py.api.tolerations import Taint, tolerates, tolerations_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 
@@ -32,22 +33,12 @@ def _no_execute(node: Obj | None) -> list[Obj]:
     return [taint for taint in taints_of(node) if taint["effect"] == "NoExecute"] if node else []
 
 
-def tolerates(toleration: Obj, taint: Obj) -> bool:
-    """Whether a toleration covers a taint. Upstream: core/v1 Toleration.ToleratesTaint."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")
-
-
 def time_allowed(pod: Obj, taints: list[Obj]) -> float | None:
     """Seconds the pod may stay under these taints: 0.0 when one is not tolerated, None when for ever."""
     limits: list[float] = []
-    for taint in taints:
-        covering = [t for t in pod["spec"].get("tolerations") or [] if tolerates(t, taint)]
+    for obj in taints:
+        taint = Taint(obj["key"], obj.get("value") or "", obj["effect"])
+        covering = [t for t in tolerations_of(pod) if tolerates(t, taint)]
         if not covering:
             return 0.0
         limits += [float(t["tolerationSeconds"]) for t in covering if t.get("tolerationSeconds") is not None]

@@ -1,0 +1,138 @@
+"""DaemonSets: a pod on every node that qualifies, updated node by node."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from minikube_py.api import errors
+from minikube_py.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS, new_object
+from minikube_py.api.meta import is_terminating, labels_of, name_of, uid_of
+from minikube_py.api.types import Obj
+from minikube_py.client.rest import Client
+from tests.controllers.play import CountingClient, Kubelet, live_pods, pod_template, running
+from tests.controllers.test_faults import FAULTS, dies_after, every
+from tests.harness import eventually
+
+
+@pytest.fixture
+def three_nodes(client: Client, namespace: str) -> Iterator[list[str]]:
+    """Three nodes only this test's DaemonSets select."""
+    names = [f"{namespace}-n{number}" for number in range(3)]
+    for name in names:
+        node = new_object(NODES, name, spec={})
+        node["metadata"]["labels"] = {"test": namespace}
+        client.create(NODES, node)
+        client.patch(NODES, name, {"spec": {"taints": None}})
+    yield names
+    for name in names:
+        with contextlib.suppress(errors.NotFound):
+            client.delete(NODES, name)
+
+
+def _daemons(namespace: str, image: str = "busybox:1", **spec: Any) -> Obj:
+    template = pod_template("agent", image)
+    template["spec"]["nodeSelector"] = {"test": namespace}
+    spec = {"selector": {"matchLabels": {"app": "agent"}}, "template": template, **spec}
+    return new_object(DAEMONSETS, "agent", namespace, spec=spec)
+
+
+def _target(pod: Obj) -> str:
+    terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    return str(terms[0]["matchFields"][0]["values"][0])
+
+
+def _counts(client: Client, namespace: str) -> tuple[int, ...]:
+    status = client.get(DAEMONSETS, "agent", namespace).get("status") or {}
+    names = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
+    return tuple(status.get(name, 0) for name in names)
+
+
+def test_one_pod_per_node_that_qualifies(client: Client, namespace: str, three_nodes: list[str]) -> None:
+    with running(client, "daemonset"), Kubelet(client, namespace):
+        ds = client.create(DAEMONSETS, _daemons(namespace))
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
+        pods = live_pods(client, namespace)
+        assert sorted(map(_target, pods)) == three_nodes
+        [revision] = client.list(CONTROLLERREVISIONS, namespace)["items"]
+        assert revision["revision"] == 1 and revision["metadata"]["ownerReferences"][0]["uid"] == uid_of(ds)
+        assert {labels_of(p)["controller-revision-hash"] for p in pods} == {labels_of(revision)["controller-revision-hash"]}
+        assert revision["data"]["spec"]["template"]["$patch"] == "replace"
+        client.patch(NODES, three_nodes[0], {"metadata": {"labels": {"test": "elsewhere"}}})
+        eventually(lambda: sorted(map(_target, live_pods(client, namespace))) == three_nodes[1:])
+        client.patch(NODES, three_nodes[1], {"spec": {"unschedulable": True}})
+        client.patch(NODES, three_nodes[2], {"spec": {"taints": [{"key": "away", "effect": "NoExecute"}]}})
+        eventually(lambda: list(map(_target, live_pods(client, namespace))) == [three_nodes[1]])
+        client.patch(NODES, three_nodes[2], {"spec": {"taints": None}})
+        eventually(lambda: len(live_pods(client, namespace)) == 2)
+
+
+def test_a_failed_pod_is_replaced(client: Client, namespace: str, three_nodes: list[str]) -> None:
+    with running(client, "daemonset"), Kubelet(client, namespace) as kubelet:
+        client.create(DAEMONSETS, _daemons(namespace))
+        eventually(lambda: _counts(client, namespace)[2] == 3)
+        victim = live_pods(client, namespace)[0]
+        client.patch(PODS, name_of(victim), {"status": {"phase": "Failed"}}, namespace, subresource="status")
+        eventually(lambda: len(kubelet.seen) == 4 and _counts(client, namespace)[2] == 3)
+
+
+def test_updates_go_node_by_node_and_back_without_restarts(client: Client, namespace: str, three_nodes: list[str]) -> None:
+    with running(client, "daemonset"), Kubelet(client, namespace) as kubelet:
+        lowest = [3]
+        client.create(DAEMONSETS, _daemons(namespace))
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
+        kubelet.pods.add_handler(
+            lambda old, new: lowest.append(sum(_is_up(p) for p in kubelet.pods.list()))
+        )
+        patch = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox:2"}]}}}}
+        client.patch(DAEMONSETS, "agent", patch, namespace)
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3) and len(kubelet.seen) == 6)
+        assert min(lowest) >= 2, "one at a time"
+        first, second = sorted(client.list(CONTROLLERREVISIONS, namespace)["items"], key=lambda r: int(r["revision"]))
+        patch["spec"]["template"]["spec"]["containers"][0]["image"] = "busybox:1"
+        client.patch(DAEMONSETS, "agent", patch, namespace)
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3) and len(kubelet.seen) == 9)
+        revisions = {name_of(r): r["revision"] for r in client.list(CONTROLLERREVISIONS, namespace)["items"]}
+        assert revisions == {name_of(first): 3, name_of(second): 2}, "going back renumbers the old revision"
+
+
+def _is_up(pod: Obj) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return not is_terminating(pod) and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_under_disturbance(client: Client, namespace: str, three_nodes: list[str], fault: str) -> None:
+    with running(CountingClient(client, every(2, fault)), "daemonset"), Kubelet(client, namespace) as kubelet:
+        client.create(DAEMONSETS, _daemons(namespace))
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
+        assert len(kubelet.seen) == 3
+
+
+def test_survives_the_end_of_the_process(client: Client, namespace: str, three_nodes: list[str]) -> None:
+    for writes in range(1, 8, 2):
+        with Kubelet(client, namespace) as kubelet:
+            client.create(DAEMONSETS, _daemons(namespace))
+            dying = CountingClient(client, dies_after(writes))
+            with running(dying, "daemonset"):
+                eventually(lambda d=dying, w=writes: len(d.writes) > w or _counts(client, namespace)[4] == 3)  # type: ignore[misc]
+            with running(client, "daemonset"):
+                eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
+            assert len(kubelet.seen) == 3
+            client.delete(DAEMONSETS, "agent", namespace)
+            client.delete_collection(PODS, namespace)
+            client.delete_collection(CONTROLLERREVISIONS, namespace)
+            eventually(lambda: not client.list(PODS, namespace)["items"])
+
+
+def test_settled_sets_are_not_written(client: Client, namespace: str, three_nodes: list[str]) -> None:
+    counting = CountingClient(client)
+    with running(counting, "daemonset"), Kubelet(client, namespace):
+        client.create(DAEMONSETS, _daemons(namespace))
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
+        time.sleep(0.5)
+        before = len(counting.writes)
+        time.sleep(2)
+        assert counting.writes[before:] == []
