@@ -8,6 +8,7 @@ When the host has no resolver, or none answers, questions outside the cluster fa
 hang. Upstream: CoreDNS with the plugins kubernetes, forward, cache.
 """
 
+import errno
 import logging
 import selectors
 import socket
@@ -28,6 +29,7 @@ from minikube_py.client.informer import SharedInformers
 log = logging.getLogger(__name__)
 
 _CACHE_SIZE, _TCP_IDLE, _TCP_MAX, _CNAME_MAX = 2000, 10.0, 200, 8
+_OTHER_PORT = 1053
 Send = Callable[[bytes], None]
 
 
@@ -54,20 +56,38 @@ class DNSServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen and serve (a daemon thread). Raises OSError when the address is not there or the port is taken."""
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        for server in (self._udp, self._tcp):
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(server is self._tcp))
-            server.bind((self.address, self.port))
-            self.port = server.getsockname()[1]
-            server.setblocking(False)
+        """Listen and serve (a daemon thread); `port` says where. Raises OSError for a missing address or a taken port."""
+        try:
+            self._bind(self.port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or self.port != 53:
+                raise
+            # A name server of the host's own may hold port 53 of every address. Pods come through the proxy, to any port.
+            log.warning(
+                "port 53 of %s is taken on this host; cluster DNS answers on port %d", self.address, _OTHER_PORT
+            )
+            self._bind(_OTHER_PORT)
         self._tcp.listen(128)
         self._selector.register(self._udp, selectors.EVENT_READ, self._read_udp)
         self._selector.register(self._tcp, selectors.EVENT_READ, self._accept)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         self._thread = threading.Thread(target=self._run, name="cluster-dns", daemon=True)
         self._thread.start()
+
+    def _bind(self, port: int) -> None:
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._udp.bind((self.address, port))
+            self.port = self._udp.getsockname()[1]
+            self._tcp.bind((self.address, self.port))
+        except OSError:
+            self._udp.close()
+            self._tcp.close()
+            raise
+        self._udp.setblocking(False)
+        self._tcp.setblocking(False)
 
     def stop(self) -> None:
         """Stop serving and close the sockets."""

@@ -104,8 +104,9 @@ def _entries(elements: list[Any]) -> list[tuple[str, str]]:
     found = []
     for element in elements:
         key, verdict = element, ""
-        if isinstance(element, list):  # [key, verdict] of a map
-            key, verdict = element[0], f"goto {element[1]['goto']['target']}"
+        if isinstance(element, list):  # [key, value] of a map
+            key, value = element
+            verdict = f"goto {value['goto']['target']}" if "goto" in value else " . ".join(map(str, value["concat"]))
         parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
         found.append((" . ".join(str(part) for part in parts), verdict))
     return found

@@ -10,6 +10,7 @@ import pytest
 from dnslib import EDNS0, QTYPE, RCODE, RR, SOA, A, DNSRecord
 
 from kubelet.network.dns import DNSServer, host_resolvers
+from kubelet.network.netlink import RouteNetlink, entered
 from minikube_py.api.clock import FakeClock
 from minikube_py.api.gvr import ENDPOINTSLICES, GVR, SERVICES
 from minikube_py.api.meta import key_of
@@ -17,6 +18,7 @@ from minikube_py.api.types import Obj
 from minikube_py.client.config import Config
 from minikube_py.client.informer import SharedInformers
 from minikube_py.client.rest import Client
+from tests.network.netns import Netns
 from tests.network.objects import service, slice_of
 
 
@@ -279,6 +281,21 @@ def test_garbage_is_ignored(cluster: Cluster) -> None:
 def test_the_port_being_taken_is_a_plain_error(cluster: Cluster) -> None:
     with pytest.raises(OSError, match="in use"):
         DNSServer(cluster.informers, "127.0.0.1", port=cluster.server.port).start()
+
+
+@pytest.mark.netns
+def test_port_53_of_a_host_with_a_name_server_of_its_own() -> None:
+    """The cluster's DNS then answers on another port, where the proxy finds it."""
+    netns = Netns()
+    with entered(netns.fd):
+        with RouteNetlink() as route:
+            route.set_up(1)
+        with netns.serves("host's own", 53):
+            server = DNSServer(SharedInformers(Client(Config(server="https://127.0.0.1:1"))), "127.0.0.1", upstreams=[])
+            server.start()
+            assert server.port == 1053
+            server.stop()
+    netns.close()
 
 
 def test_host_resolvers_leave_ourselves_out() -> None:

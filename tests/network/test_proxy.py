@@ -6,10 +6,13 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from kubelet.network import cleanup, nft, partition
+from kubelet.network.host_ports import HostPort, host_ports
 from kubelet.network.main import ensure_host, host_addresses
 from kubelet.network.netlink import RouteNetlink, entered
 from kubelet.network.proxy import Table
@@ -166,6 +169,43 @@ def test_traffic_policies(cluster: Cluster) -> None:
         pods["c"].get(VIP, 80)
     with pytest.raises(TimeoutError):
         pods["a"].get("10.201.2.1", 30080, timeout=0.3)
+
+
+def test_host_ports(cluster: Cluster) -> None:
+    """A pod's port on its node: from pods, from the host, from itself; by address and protocol; gone with the pod."""
+    a, b, c = (cluster.host.pods[name] for name in "abc")
+    entries = (
+        HostPort("", "TCP", 7000, cluster.host.ips["b"], 8080), HostPort("", "UDP", 7000, cluster.host.ips["a"], 8080),
+        HostPort("127.0.0.1", "TCP", 7000, cluster.host.ips["a"], 8080),
+    )  # fmt: skip
+    cluster.scopes[0] = replace(cluster.scopes[0], host_ports=entries)
+    cluster.apply([], [])
+    for client in (a, c, cluster.host.netns):
+        assert client.get("10.201.1.1", 7000).startswith("b ")
+        assert client.ask("10.201.1.1", 7000).startswith("a ")
+    assert b.get("10.201.1.1", 7000) == "b 10.201.1.1"
+    assert cluster.host.netns.get("127.0.0.1", 7000).startswith("a ")
+    cluster.tables[0] = Table()
+    cluster.apply([], [])
+    assert a.get("10.201.1.1", 7000).startswith("b "), "taken over"
+    cluster.scopes[0] = replace(cluster.scopes[0], host_ports=entries[1:])
+    cluster.apply([], [])
+    with pytest.raises(ConnectionRefusedError):
+        a.get("10.201.1.1", 7000)
+
+
+def test_which_pods_have_host_ports() -> None:
+    def pod(phase: str = "Running", ip: str = "10.0.0.1", **spec: Any) -> Obj:
+        ports = [{"containerPort": 80, "hostPort": 8080, "hostIP": "0.0.0.0"}, {"containerPort": 81}]
+        spec = {"containers": [{"name": "c", "ports": ports}], **spec}
+        return {"metadata": {"name": "p"}, "spec": spec, "status": {"phase": phase, "podIP": ip}}
+
+    expected = (HostPort("", "TCP", 8080, "10.0.0.1", 80),)
+    assert host_ports([pod(), None]) == expected
+    assert host_ports([pod("Succeeded"), pod(ip=""), pod(hostNetwork=True)]) == ()
+    ports = [{"containerPort": 53, "hostPort": 53, "protocol": "UDP", "hostIP": "127.0.0.1"}]
+    sidecar = {"name": "s", "restartPolicy": "Always", "ports": ports}
+    assert host_ports([pod(initContainers=[sidecar])]) == (*expected, HostPort("127.0.0.1", "UDP", 53, "10.0.0.1", 53))
 
 
 def test_dns_address_leads_to_the_own_node(cluster: Cluster) -> None:
