@@ -206,12 +206,6 @@ def node_ports(spec: Obj) -> list[int]:
     return list(dict.fromkeys(port for port in ports if port))
 
 
-def build(store: Claims, service_range: str, port_range: str, clock: Clock) -> Allocators:
-    """Allocators for "10.96.0.0/16" and "30000-32767"."""
-    first, _, last = port_range.partition("-")
-    return Allocators(store, ipaddress.ip_network(service_range), range(int(first), int(last) + 1), clock)
-
-
 def _holds(service: Obj, claim: Obj) -> bool:
     parent, meta = claim["spec"]["parentRef"], service["metadata"]
     return bool(parent.get("name") == meta["name"] and parent.get("namespace", "") == meta.get("namespace", ""))

@@ -5,7 +5,6 @@ must agree, so the arithmetic stands here. Invariant: pure; amounts are exact de
 Upstream: pkg/quota/v1/evaluator/core and staging/src/k8s.io/apiserver/pkg/quota.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 from minikube_py.api import quantity
@@ -90,11 +89,6 @@ def _claim(claim: Obj) -> Usage:
         if name:
             used[f"{name}.storageclass.storage.k8s.io/requests.storage"] = quantity.parse(storage)
     return used
-
-
-def add(total: Mapping[str, Decimal], more: Mapping[str, Decimal]) -> Usage:
-    """The sum, name by name."""
-    return {name: total.get(name, Decimal(0)) + more.get(name, Decimal(0)) for name in {*total, *more}}
 
 
 def covers(quota: Obj, plural_key: str, obj: Obj) -> bool:

@@ -41,7 +41,6 @@ _SCOPES = (
     "BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating",
     "VolumeAttributesClass",
 )  # fmt: skip
-_LIMIT_TYPES = ("Container", "PersistentVolumeClaim", "Pod")
 
 
 def _keys(path: str, data: Obj | None) -> list[Cause]:

@@ -30,12 +30,6 @@ _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _SYSCTL = r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?([\./][a-z0-9]([-_a-z0-9]*[a-z0-9])?)*"
 _SYSCTL_RE = re.compile(_SYSCTL)
 _STAYS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
-_SUPPLEMENTAL = ("Merge", "Strict")
-
-
-def is_sidecar(container: Obj) -> bool:
-    """An init container that keeps running beside the app containers."""
-    return container.get("restartPolicy") == "Always"
 
 
 def _init_container(item: Obj, path: str) -> list[Cause]:

@@ -14,7 +14,6 @@ from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
-_POD_LEVEL = ("cpu", "memory")
 _DEFAULT_PREFIX = "requests."
 NATIVE_DOMAIN = "kubernetes.io/"
 

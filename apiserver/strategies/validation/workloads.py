@@ -15,7 +15,6 @@ from apiserver.strategies.checks import (
     not_negative,
     one_of,
     required,
-    syntax,
     unsupported,
 )
 from apiserver.strategies.validation.pod import template
@@ -205,7 +204,3 @@ def short_name(limit: int) -> Any:
         return problem or ("" if len(value) <= limit else f"must be no more than {limit} characters")
 
     return rule
-
-
-def label_name(obj: Obj) -> list[Cause]:
-    return syntax("metadata.name", obj["metadata"].get("name", ""), names.label)
