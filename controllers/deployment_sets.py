@@ -14,6 +14,7 @@ from minikube_py.api.clock import Clock
 from minikube_py.api.gvr import DEPLOYMENTS, REPLICASETS
 from minikube_py.api.meta import annotations_of, condition_of, controller_of, name_of, namespace_of, uid_of
 from minikube_py.api.types import Obj
+from minikube_py.client.controller import in_terminating_namespace
 from minikube_py.client.events import EventRecorder
 from minikube_py.client.rest import Client
 
@@ -96,7 +97,7 @@ class ReplicaSets:
         except errors.AlreadyExists:
             return self._found_under_its_name(deployment, rs), deployment
         except errors.APIError as error:
-            if any(cause.get("reason") == "NamespaceTerminating" for cause in error.details.get("causes") or []):
+            if in_terminating_namespace(error):
                 return None, deployment
             if not isinstance(error, errors.ServiceUnavailable):
                 self._note_failure(deployment, name_of(rs), error)

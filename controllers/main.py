@@ -28,6 +28,7 @@ from controllers import (
     replicaset,
     root_ca,
     serviceaccount,
+    statefulset,
     tainteviction,
 )
 from controllers.context import Context
@@ -50,6 +51,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("replicationcontroller", replicaset.build_replicationcontroller),
     ("deployment", deployment.build),
     ("daemonset", daemonset.build),
+    ("statefulset", statefulset.build),
     ("job", job.build),
     ("endpointslice", endpointslice.build),
     ("endpoints", endpoints.build),

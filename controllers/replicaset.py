@@ -28,7 +28,7 @@ from minikube_py.api.meta import (
 )  # fmt: skip
 from minikube_py.api.selectors import Selector
 from minikube_py.api.types import Obj
-from minikube_py.client.controller import Controller
+from minikube_py.client.controller import Controller, in_terminating_namespace
 
 _BURST = 500
 _UNSEEN_RETRY = 1.0  # the event itself wakes us; this is for the case that it never comes
@@ -130,7 +130,7 @@ class ReplicaSet:
         first_error: Exception | None = None
         for result in slow_start(count, one):
             if isinstance(result, Exception):
-                if _namespace_terminating(result):
+                if in_terminating_namespace(result):
                     continue  # nothing can be made there any more, and soon nothing needs to be
                 self._events.event(rs, "Warning", "FailedCreate", f"Error creating: {result}")
                 first_error = first_error or result
@@ -200,8 +200,3 @@ class ReplicaSet:
         now = self._clock.now()
         waits = [seconds for p in active if (seconds := available_in(p, min_ready, now))]
         return min(waits) + 0.01 if waits else None
-
-
-def _namespace_terminating(error: Exception) -> bool:
-    causes = error.details.get("causes") or [] if isinstance(error, errors.APIError) else []
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

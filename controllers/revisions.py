@@ -1,7 +1,8 @@
 """ControllerRevisions: the numbered history of a DaemonSet's or StatefulSet's pod templates.
 
-Who calls it: `controllers.daemonset`. Invariants: equal templates share one revision, whose number rises when they come back
-into use; its name is a function of the template and the collision count; revisions in use are never cleaned up.
+Who calls it: `controllers.daemonset`, `controllers.statefulset`. Invariants: equal templates share one revision, whose number
+rises when they come back into use; its name is a function of the template and the collision count; revisions in use are
+never cleaned up.
 Upstream: pkg/controller/history/controller_history.go, pkg/controller/daemon/update.go.
 """
 

@@ -22,6 +22,12 @@ from minikube_py.client.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 
+def in_terminating_namespace(error: Exception) -> bool:
+    """Whether a create was refused because its namespace is being deleted: soon nothing needs to be made there."""
+    causes = error.details.get("causes") or [] if isinstance(error, errors.APIError) else []
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
+
 class Reconciler(Protocol):
     """What a controller is: it makes the world agree with the object called `key`, reading everything anew."""
 
@@ -115,7 +121,7 @@ class Controller:
         name = self.reconciler.name
         if isinstance(error, errors.Conflict | errors.AlreadyExists):
             log.debug("%s %s: somebody else wrote first, again: %s", name, key, error)
-        elif isinstance(error, errors.ServiceUnavailable):
+        elif isinstance(error, errors.ServiceUnavailable) or in_terminating_namespace(error):
             log.debug("%s %s: %s", name, key, error)
         elif isinstance(error, errors.APIError):
             log.warning("%s %s: %s", name, key, error)

@@ -121,7 +121,8 @@ def test_settled_services_are_not_written(client: Client, namespace: str) -> Non
         pod = client.get(PODS, "one", namespace)
         client.patch(PODS, name_of(pod), {"metadata": {"annotations": {"x": "y"}}}, namespace)
         time.sleep(2)
-        assert counting.writes[before:] == [], "a change that does not concern endpoints changes none"
+        late = [write for write in counting.writes[before:] if namespace in write]
+        assert late == [], "a change that does not concern endpoints changes none"
 
 
 PLACES = st.dictionaries(st.integers(0, 400), st.sampled_from([80, 81]), max_size=400)

@@ -165,7 +165,7 @@ def test_settled_jobs_are_not_written(client: Client, namespace: str) -> None:
         time.sleep(1)
         before = len(counting.writes)
         time.sleep(2)
-        assert counting.writes[before:] == []
+        assert not [write for write in counting.writes[before:] if namespace in write]
 
 
 @given(st.sets(st.integers(0, 60)))
