@@ -161,6 +161,7 @@ class PodManager:
 
     def _listen(self) -> None:
         """Follow the runtime's events for as long as we live; while it is away, try again every second."""
+        away = False
         while not self._stopped.is_set():
             try:
                 self._stream = self._node.runtime.events()
@@ -173,8 +174,11 @@ class PodManager:
                     if worker is not None:
                         worker.look_again(event.container_id)
                         self._executor.add(event.pod_uid)
+                away = False
             except RuntimeFault as error:
-                _log.warning("no events from the runtime: %s", error)
+                if not away:
+                    _log.warning("no events from the runtime: %s", error)
+                away = True
             self._node.clock.wait(self._stopped, 1.0)
 
     def _remove_orphan(self, uid: str) -> float | None:
