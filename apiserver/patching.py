@@ -32,7 +32,7 @@ def maker(request: Request, row: Row, call: Call) -> Make:
     def make(old: Obj) -> Obj:
         if not old and not creates:  # also for kinds that may be created by update: a patch needs something to patch
             raise errors.not_found(row.plural, call.name, row.group)
-        return convert.to_stored(row, patcher(convert.to_served(row, old)))
+        return convert.to_stored(row, patcher(convert.to_served(row, old) if old else {}))
 
     return make
 

@@ -356,6 +356,9 @@ def test_two_versions_of_one_kind(wire: Wire, ns: str) -> None:
     patched = wire.ok("PATCH", f"{v1}/h", {"spec": {"targetCPUUtilizationPercentage": 70}}, content_type=MERGE)
     assert patched["apiVersion"] == "autoscaling/v1"
     assert wire.ok("GET", v1)["items"][0]["spec"]["targetCPUUtilizationPercentage"] == 70
+    other = {"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "i"}, "spec": spec}
+    applied = wire.ok("PATCH", f"{v1}/i", other, content_type=APPLY, fieldManager="t")
+    assert applied["spec"]["targetCPUUtilizationPercentage"] == 60
 
 
 def test_events_are_one_store_under_two_names(wire: Wire, ns: str) -> None:
