@@ -1,6 +1,6 @@
 """What a compose cluster needs besides its processes: identities before the first start, and cleaning up after the last.
 
-Who runs it: the services `init` and `cleanup` of docker-compose.yml (`python -m minikube_py.cluster.compose init|clean`).
+Who runs it: the services `init` and `cleanup` of docker-compose.yml (`python -m minikube_py.cluster.compose init PORT|clean`).
 Invariant: the names and addresses here are those written in docker-compose.yml (a test holds the two together). What exists
 is kept, so `init` may run at every start.
 """
@@ -17,8 +17,9 @@ PROFILE = Profile("compose", MAX_PROFILES, 6443).with_nodes(3)
 API_ADDRESS = PROFILE.gateway.rpartition(".")[0] + ".3"
 
 
-def init(state: Path) -> None:
-    """Certificates, kubeconfigs and the encryption key in `state`; the administrator's is `state/kubeconfig`."""
+def init(state: Path, port: int) -> None:
+    """Certificates, kubeconfigs and the encryption key in `state`; the administrator's, for `port` of this machine's
+    loopback, is `state/kubeconfig`."""
     server = f"https://{API_ADDRESS}:{PROFILE.port}"
     keys = state / "pki"
     pki.ensure(keys, api_addresses=[API_ADDRESS, PROFILE.gateway, PROFILE.api_service_ip])
@@ -29,7 +30,9 @@ def init(state: Path) -> None:
         kubeconfig.write(
             state / "kubeconfigs" / f"{identity}.conf", kubeconfig.build("compose", server, keys, identity)
         )
-    kubeconfig.write(state / "kubeconfig", kubeconfig.build("minikube-py-compose", PROFILE.server, keys, "admin"))
+    kubeconfig.write(
+        state / "kubeconfig", kubeconfig.build("minikube-py-compose", f"https://127.0.0.1:{port}", keys, "admin")
+    )
 
 
 def clean() -> None:
@@ -44,4 +47,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["clean"]:
         clean()
     else:
-        init(Path("/state"))
+        init(Path("/state"), int(sys.argv[2]))
