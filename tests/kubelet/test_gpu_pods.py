@@ -24,7 +24,7 @@ def gpu_node(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Options:
 
 
 def asking(count: int) -> list[Obj]:
-    script = "nvidia-smi -L; echo visible $NVIDIA_VISIBLE_DEVICES; ls /dev | grep -c nvidia; sleep 3600"
+    script = "nvidia-smi -L 2>&1; echo visible $NVIDIA_VISIBLE_DEVICES; ls /dev | grep -c nvidia; sleep 3600"
     resources: Obj = {"resources": {"limits": {GPU: str(count)}}} if count else {}
     return [container("main", ["sh", "-c", script], **resources)]
 
