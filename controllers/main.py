@@ -26,6 +26,7 @@ from controllers import (
     nodelifecycle,
     podgc,
     replicaset,
+    resourcequota,
     root_ca,
     serviceaccount,
     statefulset,
@@ -59,6 +60,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("taint-eviction", tainteviction.build),
     ("pod-garbage-collector", podgc.build),
     ("disruption", disruption.build),
+    ("resourcequota", resourcequota.build),
     ("namespace", namespace.build),
     # Last, so that it shares the informers the others have asked for.
     ("garbage-collector", garbagecollector.build),

@@ -1,0 +1,48 @@
+"""ResourceQuota status follows what is there."""
+
+import time
+
+from minikube_py.api.gvr import CONFIGMAPS, DEPLOYMENTS, PODS, RESOURCEQUOTAS, SERVICES, new_object
+from minikube_py.client.rest import Client
+from tests.controllers.play import CountingClient, deployment, pod_template, running
+from tests.harness import eventually
+
+
+def test_counts_what_is_there_and_gives_back_what_goes(client: Client, namespace: str) -> None:
+    counting = CountingClient(client)
+    hard = {
+        "pods": "5", "requests.cpu": "2", "limits.memory": "1Gi", "configmaps": "10", "services.nodeports": "3",
+        "count/deployments.apps": "2", "count/unheards.example.com": "1",
+    }  # fmt: skip
+
+    def used() -> dict[str, str]:
+        status = client.get(RESOURCEQUOTAS, "quota", namespace).get("status") or {}
+        return {key: str(value) for key, value in (status.get("used") or {}).items()}
+
+    with running(counting, "resourcequota"):
+        client.create(RESOURCEQUOTAS, new_object(RESOURCEQUOTAS, "quota", namespace, spec={"hard": hard}))
+        eventually(lambda: used() == dict.fromkeys(hard, "0"))
+        spec = pod_template("x")["spec"]
+        spec["containers"][0]["resources"] = {
+            "requests": {"cpu": "250m", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "64Mi"},
+        }  # fmt: skip
+        for name in ("a", "b"):
+            client.create(PODS, new_object(PODS, name, namespace, spec=spec))
+        client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", namespace))
+        client.create(SERVICES, new_object(SERVICES, "s", namespace, spec={"type": "NodePort", "ports": [{"port": 80}]}))
+        client.create(DEPLOYMENTS, deployment("d", namespace, 0))
+        wanted = {
+            "pods": "2", "requests.cpu": "500m", "limits.memory": "128Mi", "configmaps": "1", "services.nodeports": "1",
+            "count/deployments.apps": "1", "count/unheards.example.com": "0",
+        }  # fmt: skip
+        eventually(lambda: used() == wanted)
+        client.patch(PODS, "a", {"status": {"phase": "Succeeded"}}, namespace, subresource="status")
+        client.delete(CONFIGMAPS, "c", namespace)
+        wanted |= {"pods": "1", "requests.cpu": "250m", "limits.memory": "64Mi", "configmaps": "0"}
+        eventually(lambda: used() == wanted)
+        client.patch(RESOURCEQUOTAS, "quota", {"spec": {"hard": {"pods": "7"}}}, namespace)
+        eventually(lambda: client.get(RESOURCEQUOTAS, "quota", namespace)["status"]["hard"]["pods"] == "7")
+        time.sleep(0.5)
+        before = len(counting.writes)
+        time.sleep(1.5)
+        assert not [write for write in counting.writes[before:] if namespace in write]
