@@ -2,7 +2,7 @@
 
 Who calls it: the registry's create, update and patch, and every subresource that takes a body. Invariant: what `decode`
 returns carries its apiVersion and kind, has only fields its schema knows, and is a fresh object.
-Stop of the data path: 4 (decode).
+Stop of the data path: 3 (decode).
 Upstream: apiserver/pkg/endpoints/handlers/{create,rest}.go (transformDecodeError), apimachinery/pkg/runtime/serializer/json.
 """
 

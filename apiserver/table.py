@@ -2,7 +2,7 @@
 
 Who calls it: the REST edge's encoding, for single objects, lists and watch events. Invariant: a row's object always carries
 its metadata, so that kubectl can name, sort and label what it prints.
-Stop of the data path: 10 (reading back).
+Stop of the data path: the way back.
 Upstream: apiserver/pkg/endpoints/handlers/response.go (asTable, asPartialObjectMetadata), pkg/printers/internalversion.
 """
 

@@ -5,7 +5,7 @@ Invariant: chunks are whole JSON lines in revision order; a bookmark is only sen
 When the chosen revision is gone the stream is one ERROR event with a 410 Status, as clients expect; when the server ends a
 stream (timeoutSeconds, a client too slow to follow, a restarted cache) it simply ends, and the client resumes.
 The waits here are promises of the protocol to the client, so they are in real seconds of the event loop.
-Stop 9 of the data path: the watch stream.
+Stop of the data path: 5 (the watch stream).
 Upstream: apiserver/pkg/endpoints/handlers/{get,watch}.go and storage/cacher.
 """
 

@@ -4,7 +4,7 @@ Who calls it: `pod_worker`, again and again until nothing is left to do. It neve
 and failures are the business of whoever carries the plan out.
 Invariants: a container whose newest instance runs is never started again; one of a dead sandbox is killed before a new
 sandbox is made; the plan for a pod that is as it should be is empty.
-Stop 7 of the data path. Upstream: computePodActions and computeInitContainerActions in pkg/kubelet/kuberuntime.
+Stop of the data path: 9. Upstream: computePodActions and computeInitContainerActions in pkg/kubelet/kuberuntime.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,7 +4,7 @@ Who calls it: `main` starts it; the pod informer, the runtime's events, probes a
 Invariants: nothing is touched before the list of pods is known; a container is an orphan only when no pod with its uid is bound
 here; after every gap in the event stream, and once a minute, everything is compared with a full list, so that a lost event
 delays and never loses.
-Stop 6 of the data path. Upstream: syncLoop in pkg/kubelet/kubelet.go, pkg/kubelet/pleg, HandlePodCleanups.
+Stop of the data path: 9. Upstream: syncLoop in pkg/kubelet/kubelet.go, pkg/kubelet/pleg, HandlePodCleanups.
 """
 
 import logging

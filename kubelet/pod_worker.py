@@ -3,7 +3,7 @@
 Who calls it: `pod_manager` calls `sync` (never twice at once) whenever spec, container, probe or timer give reason to.
 Invariants: every step starts from what the runtime shows, so a worker that was cut off anywhere carries on; once a pod is
 ending it never starts anything again; the API object is only removed when nothing of the pod runs any more.
-Stop 7 of the data path. Upstream: pkg/kubelet/pod_workers.go and SyncPod, SyncTerminatingPod, SyncTerminatedPod in kubelet.go.
+Stop of the data path: 9. Upstream: pkg/kubelet/pod_workers.go and SyncPod, SyncTerminatingPod, SyncTerminatedPod in kubelet.go.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 Who calls it: `pod_worker`. Invariants: the pod's address is in the sandbox's label before the sandbox exists, so a restarted
 kubelet knows it; a sandbox without network is never reported as one; whatever fails half-way can be repeated.
-Stop 8 of the data path. Upstream: pkg/kubelet/kuberuntime/kuberuntime_sandbox.go.
+Stop of the data path: 10. Upstream: pkg/kubelet/kuberuntime/kuberuntime_sandbox.go.
 """
 
 from dataclasses import dataclass

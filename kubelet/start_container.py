@@ -2,7 +2,7 @@
 
 Who calls it: `pod_worker` for every Start of a plan. Invariants: the engine's unique names make a second instance of the same
 attempt impossible; each failure is a StartError with the reason `kubectl` shows; events as upstream sends them.
-Stop 9 of the data path. Upstream: startContainer in pkg/kubelet/kuberuntime/kuberuntime_container.go.
+Stop of the data path: 10. Upstream: startContainer in pkg/kubelet/kuberuntime/kuberuntime_container.go.
 """
 
 from collections.abc import Callable

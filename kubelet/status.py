@@ -2,7 +2,7 @@
 
 Who calls it: `pod_worker` after every step. Invariants: a pod that is Succeeded or Failed stays so; conditions that others put
 there are kept; nothing changes its lastTransitionTime while its status stays the same. Golden-tested.
-Stop 10 of the data path. Upstream: generateAPIPodStatus and getPhase in pkg/kubelet/kubelet_pods.go, status/generate.go.
+Stop of the data path: the way back. Upstream: generateAPIPodStatus and getPhase in pkg/kubelet/kubelet_pods.go, status/generate.go.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 Who calls it: the watch cache (`cache.Store`); `sqlite` and `etcd` implement it, `encryption` wraps it.
 Invariant: revisions are one global, growing counter. A write gets a revision greater than every earlier one; a watch
 delivers exactly the writes of the log, in revision order, each once. Nothing here knows what the bytes mean.
-Stop 7 of the data path: compare-and-swap in the store.
+Stop of the data path: 4 (compare-and-swap in the store).
 Upstream: etcd's KV and Watch API as apiserver/pkg/storage/etcd3 uses it; k3s-io/kine's Backend.
 """
 

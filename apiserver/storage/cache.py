@@ -4,7 +4,7 @@ Who calls it: the registry (get, list, create, update, delete), `apiserver.watch
 Invariant: the cache is the log replayed; a writer returns only once its write is committed and visible here, so that
 everybody reads their own writes. With an embedded backend nothing else writes and memory is never stale; with a shared one
 a reader first asks how far the store has got and waits until the cache is there.
-Stops 7 and 8 of the data path: compare-and-swap in the store, encode once and fan out.
+Stop of the data path: 5 (encode once and fan out).
 Upstream: staging/src/k8s.io/apiserver/pkg/storage/cacher, and etcd3/store.go for what a write may answer.
 """
 

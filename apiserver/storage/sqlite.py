@@ -7,6 +7,7 @@ reached the disk (WAL, synchronous=FULL); a failed compare fails alone. Compacti
 the same key, or the row's own deletion, is at or below the compacted revision.
 Crash safety: SQLite's write-ahead log makes a transaction appear whole or not at all, and nothing outside the file is
 needed to go on. A write that was committed but not acknowledged when the process died is simply there afterwards.
+Stop of the data path: 4 (compare-and-swap).
 Upstream: the table is the idea of k3s-io/kine (pkg/drivers/generic), the semantics are etcd's.
 """
 

@@ -4,7 +4,7 @@ Who calls it: the watch cache publishes; `apiserver.watch` consumes.
 Invariant: the writer's thread appends to one list per event loop and wakes the loop; matching, and handing out lines that
 are encoded once and shared, happen on the loop. A subscription sees every event above the revision it started from once,
 in order, or it ends: one that does not keep up is cut off and starts again from its last resourceVersion.
-Stop 8 of the data path: fan out.
+Stop of the data path: 5 (fan out).
 Upstream: storage/cacher (cacheWatcher, and its forgetting of slow watchers); an object that starts or stops matching a
 selector is seen as ADDED or DELETED.
 """

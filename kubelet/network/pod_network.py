@@ -4,7 +4,7 @@ Who calls it: the kubelet's sandbox code (`setup` after a sandbox started, `tear
 Invariant: nothing is remembered here that a restart would lose. Link names derive from node and pod uid, an alias on the link
 names the sandbox it belongs to, the address stands in the sandbox's label; every call may be repeated, and a call cut off
 half-way is finished or undone by repeating it. A link is brought up last, so a link that is up is complete.
-Stop 9 of the data path.
+Stop of the data path: 10.
 
 How packets travel: a pod has its address as /32 and one neighbour, the node's address on the cluster bridge; everything it
 sends goes to the host's IP layer, where Services, partitions and the engine's own rules see it, and from there to the pod's

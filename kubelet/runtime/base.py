@@ -4,7 +4,7 @@ Who calls it: the pod worker, image manager, probes, stats and the kubelet's HTT
 `simulated`; a CRI client fits the same calls.
 Invariant: a runtime keeps no state of its own between calls. What exists is what `list_all` and `inspect` report, and every
 sandbox and container carries the labels of `labels.py`, so that a restarted kubelet finds everything again.
-Stop 8 of the data path: from here on a pod is containers.
+Stop of the data path: 10 (from here on a pod is containers).
 Upstream: staging/src/k8s.io/cri-api/pkg/apis/runtime/v1.
 """
 

@@ -2,7 +2,7 @@
 
 Who calls it: `kubelet.main` makes one per node. Invariant: only containers labelled with our profile and node are ever
 listed or reported; every failure of the library leaves here as a `RuntimeFault`.
-Upstream: the behaviour of the former pkg/kubelet/dockershim.
+Stop of the data path: 10. Upstream: the behaviour of the former pkg/kubelet/dockershim.
 """
 
 import contextlib

@@ -67,7 +67,7 @@ class VolumeManager:
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
         if kind == "emptyDir":
             directories.empty_dir(path, volume["emptyDir"] or {})
-            if group is not None:
+            if group is not None and path.stat().st_gid != int(group):  # once: later it may hold a million files
                 directories.give_to_group(path, int(group), read_only=False)
             return path
         path.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 Who uses it: the registry's patch verb for apply patches. Invariant: a field that another manager owns with another value is
 only taken with force; a field is removed exactly when its last applier stops applying it and nobody else owns it.
-Stop of the data path: 4, for apply patches.
+Stop of the data path: 3, for apply patches.
 Upstream: sigs.k8s.io/structured-merge-diff/merge (update.go), apimachinery/pkg/util/managedfields/internal (conflict.go).
 """
 

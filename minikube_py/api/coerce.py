@@ -2,7 +2,7 @@
 
 Who uses it: the API server's decoder on every body, server-side apply. What else is said along a schema is in `validate`.
 Invariant: `coerce` returns a new object, never touches its argument, and what it returns it would return unchanged.
-Stop of the data path: 4 (decode).
+Stop of the data path: 3 (decode).
 Upstream: what decoding JSON into the Go types and encoding them again does to an object (apimachinery
 pkg/runtime/serializer/json, sigs.k8s.io/json), with the same error texts.
 """

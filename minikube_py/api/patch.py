@@ -2,7 +2,7 @@
 
 Who uses it: the registry's patch verb; kctl and controllers to compute what changed (`create_merge_patch`).
 Invariant: arguments are never changed, and the result shares no dict or list with the patch.
-Stop of the data path: 4, for patches.
+Stop of the data path: 3, for patches.
 Upstream: RFC 6902 and RFC 7386 as github.com/evanphx/json-patch reads them; apiserver's endpoints/handlers/patch.go.
 """
 

@@ -3,7 +3,7 @@
 Who calls it: every controller, the scheduler's side loops, the kubelet; users' own controllers (examples/own_controller.py).
 Invariants: a reconciler receives a key and never an event; the same key is never reconciled twice at a time; an outcome is
 one of four (raised: again after a growing back-off; number: again after that many seconds; None: done; shut down: stop).
-Stop 5 of the data path. Upstream: sigs.k8s.io/controller-runtime pkg/internal/controller/controller.go.
+Stop of the data path: 6. Upstream: sigs.k8s.io/controller-runtime pkg/internal/controller/controller.go.
 """
 
 import logging

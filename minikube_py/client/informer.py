@@ -4,7 +4,7 @@ Who calls it: controllers, scheduler, kubelet and proxy read through informers i
 Invariants: handlers see every object's life as add, updates, delete, in order and without a gap: after a lost connection
 the same list is compared with what is held, and the difference is told. They run on the informer's one thread; one that
 raises is logged and stops nothing. Objects are shared: nobody may change them. A synced, idle informer costs no CPU.
-Stop 4 of the data path. Upstream: staging/src/k8s.io/client-go/tools/cache (reflector.go, shared_informer.go).
+Stop of the data path: 6. Upstream: staging/src/k8s.io/client-go/tools/cache (reflector.go, shared_informer.go).
 """
 
 import logging
