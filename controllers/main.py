@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controllers import (
+    cronjob,
     daemonset,
     deployment,
     disruption,
@@ -54,6 +55,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("daemonset", daemonset.build),
     ("statefulset", statefulset.build),
     ("job", job.build),
+    ("cronjob", cronjob.build),
     ("endpointslice", endpointslice.build),
     ("endpoints", endpoints.build),
     ("node-lifecycle", nodelifecycle.build),
