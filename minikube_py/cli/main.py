@@ -13,6 +13,7 @@ from minikube_py import __version__
 from minikube_py.api.errors import APIError
 from minikube_py.cli.cluster_commands import doctor, down, kubeconfig, logs, status, up
 from minikube_py.cli.image_commands import image
+from minikube_py.cli.lab_commands import labs
 from minikube_py.cli.node_commands import node
 from minikube_py.cluster.errors import ClusterError
 
@@ -38,7 +39,7 @@ def main() -> None:
     """Kubernetes you can read, running real containers."""
 
 
-for command in (up, down, status, node, image, kubeconfig, doctor, logs):
+for command in (up, down, status, node, image, kubeconfig, doctor, logs, labs):
     main.add_command(command)
 
 if __name__ == "__main__":
