@@ -1,6 +1,6 @@
 """The informer's store: indexes always agree with the objects."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minikube_py.api.types import Obj
@@ -18,6 +18,7 @@ OPERATIONS = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(OPERATIONS, st.integers(0, 40))
 def test_indexes_agree_with_a_scan(operations: list[tuple[str, str, list[str] | None]], index_from: int) -> None:
     store, model = ObjectStore(), dict[str, Obj]()

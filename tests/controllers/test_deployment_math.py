@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controllers import deployment_math as sizes
@@ -31,6 +31,7 @@ def _set(uid: int, replicas: int, available: int, before: int | None = None) -> 
 SETS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), INT_OR_PERCENT, INT_OR_PERCENT)
 def test_a_step_is_always_possible(replicas: int, surge: int | str, unavailable: int | str) -> None:
     most, fewer = sizes.fenceposts(_deployment(replicas, surge, unavailable))
@@ -39,6 +40,7 @@ def test_a_step_is_always_possible(replicas: int, surge: int | str, unavailable:
         assert most - 1 < replicas * int(surge[:-1]) / 100 <= most, "rounded up"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), INT_OR_PERCENT, INT_OR_PERCENT, SETS)
 def test_growing_and_shrinking_respect_the_bounds(
     replicas: int, surge: int | str, unavailable: int | str, drawn: list[tuple[int, int]]
@@ -58,6 +60,7 @@ def test_growing_and_shrinking_respect_the_bounds(
     assert lost == 0 or available - lost >= replicas - sizes.max_unavailable(deployment)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), INT_OR_PERCENT, SETS, st.integers(1, 60))
 def test_proportional_scaling_hands_out_exactly_what_there_is(
     replicas: int, surge: int | str, drawn: list[tuple[int, int]], before: int
@@ -80,6 +83,7 @@ TEMPLATES = st.fixed_dictionaries({
 })  # fmt: skip
 
 
+@settings(deadline=None)
 @given(TEMPLATES, TEMPLATES)
 def test_equal_templates_are_found_however_they_are_spelled(one: dict[str, Any], two: dict[str, Any]) -> None:
     spec = {**one["spec"], "volumes": None, "hostNetwork": None}

@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controllers.endpointslice import plan
+from controllers.endpointslice_plan import plan
 from controllers.service_pods import Port
 from minikube_py.api.gvr import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, new_object
 from minikube_py.api.meta import labels_of, name_of, uid_of
@@ -110,6 +110,23 @@ def test_services_without_a_selector_are_left_to_others(client: Client, namespac
         assert _slices(client, namespace, "manual") == []
 
 
+def test_hand_written_endpoints_are_mirrored(client: Client, namespace: str) -> None:
+    with running(client, *BOTH, "endpointslicemirroring"):
+        _service(client, namespace, "manual", selector=None)
+        ports = [{"name": "http", "port": 8080, "protocol": "TCP"}]
+        written = new_object(ENDPOINTS, "manual", namespace, subsets=[{"addresses": [{"ip": "10.7.0.1"}], "ports": ports}])
+        client.create(ENDPOINTS, written)
+        eventually(lambda: _ready(client, namespace, "manual") == {"10.7.0.1": True})
+        [slice_] = _slices(client, namespace, "manual")
+        assert labels_of(slice_)["endpointslice.kubernetes.io/managed-by"] == "endpointslicemirroring-controller.k8s.io"
+        assert slice_["ports"] == ports
+        client.patch(ENDPOINTS, "manual", {"subsets": [{"notReadyAddresses": [{"ip": "10.7.0.2"}], "ports": ports}]}, namespace)
+        eventually(lambda: _ready(client, namespace, "manual") == {"10.7.0.2": False})
+        assert [name_of(s) for s in _slices(client, namespace, "manual")] == [name_of(slice_)], "the same slice, changed"
+        client.delete(ENDPOINTS, "manual", namespace)
+        eventually(lambda: _slices(client, namespace, "manual") == [])
+
+
 def test_settled_services_are_not_written(client: Client, namespace: str) -> None:
     counting = CountingClient(client)
     _pod(client, namespace, "one", "10.1.0.1")
@@ -128,6 +145,7 @@ def test_settled_services_are_not_written(client: Client, namespace: str) -> Non
 PLACES = st.dictionaries(st.integers(0, 400), st.sampled_from([80, 81]), max_size=400)
 
 
+@settings(deadline=None)
 @given(PLACES, PLACES)
 def test_plans_place_every_pod_once_and_settle(before: dict[int, int], after: dict[int, int]) -> None:
     service: Obj = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n", "uid": "u"}, "spec": {}}
@@ -141,7 +159,7 @@ def test_plans_place_every_pod_once_and_settle(before: dict[int, int], after: di
 
     world: dict[str, Obj] = {}
     for places in (before, after):
-        changed, created, superfluous = plan(service, wanted(places), list(world.values()))
+        changed, created, superfluous = plan(service, {}, wanted(places), list(world.values()))
         world |= {name_of(slice_): slice_ for slice_ in [*changed, *created]}
         for slice_ in superfluous:
             del world[name_of(slice_)]
@@ -151,4 +169,4 @@ def test_plans_place_every_pod_once_and_settle(before: dict[int, int], after: di
         assert found == places
         assert sum(len(s["endpoints"]) for s in world.values()) == len(places), "each pod in one slice"
         assert all(len(s["endpoints"]) <= 100 for s in world.values()) and world
-        assert plan(service, wanted(places), list(world.values())) == ([], [], []), "settled"
+        assert plan(service, {}, wanted(places), list(world.values())) == ([], [], []), "settled"

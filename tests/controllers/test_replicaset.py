@@ -4,7 +4,7 @@ import time
 
 from controllers.replicaset_rank import pods_to_delete
 from minikube_py.api.clock import REAL
-from minikube_py.api.gvr import PODS, REPLICASETS, new_object
+from minikube_py.api.gvr import PODS, REPLICASETS, REPLICATIONCONTROLLERS, new_object
 from minikube_py.api.meta import condition_of, controller_of, name_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
@@ -86,6 +86,15 @@ def test_refused_pods_show_as_replica_failure(client: Client, namespace: str) ->
         assert len(attempts) < 30, "one request per attempt, not one per missing pod"
         _scale(client, namespace, "bad", 0)
         eventually(lambda: condition_of(client.get(REPLICASETS, "bad", namespace), "ReplicaFailure") is None)
+
+
+def test_replicationcontrollers_do_the_same(client: Client, namespace: str) -> None:
+    spec = {"replicas": 2, "selector": {"app": "old"}, "template": pod_template("old")}
+    with running(client, "replicationcontroller"), Kubelet(client, namespace):
+        client.create(REPLICATIONCONTROLLERS, new_object(REPLICATIONCONTROLLERS, "old", namespace, spec=spec))
+        eventually(lambda: client.get(REPLICATIONCONTROLLERS, "old", namespace)["status"].get("availableReplicas") == 2)
+        owner = controller_of(live_pods(client, namespace)[0])
+        assert owner is not None and (owner["apiVersion"], owner["kind"]) == ("v1", "ReplicationController")
 
 
 def test_settled_sets_are_not_written(client: Client, namespace: str) -> None:
