@@ -64,7 +64,9 @@ class Call:
 
     async def begin(self, status: int, kind: str) -> None:
         self.started = True
-        await self.send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode())]})
+        await self.send(
+            {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode())]}
+        )
 
     async def write(self, data: bytes, more: bool = True) -> None:
         await self.send({"type": "http.response.body", "body": data, "more_body": more})

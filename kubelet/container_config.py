@@ -59,9 +59,7 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
             *grant.mounts,
         ),
         devices=grant.devices,
-        resources=container_limits(
-            pod, container, quantity.value(options.capacity["memory"]), options.pod_pids_limit
-        ),
+        resources=container_limits(pod, container, quantity.value(options.capacity["memory"]), options.pod_pids_limit),
         security=security_of(pod, container, context.image),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),

@@ -21,12 +21,13 @@ class Facts:
     """Everything beside the runtime's view that goes into a status.
 
     `waiting`: container → (reason, message) of why it is not running now. `messages`: container id → termination message.
-    `ready`, `started`: what the probes say of a running instance. `image_ids`: as statuses show them.
+    `devices`: container → its devices and their health. `ready`, `started`: what the probes say of a running instance.
     """
 
     runtime: str = "docker"
     waiting: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     messages: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, list[Obj]] = field(default_factory=dict)
     ready: Callable[[Status], bool] = lambda status: status.running
     started: Callable[[Status], bool] = lambda status: status.running
     initialized: bool = True
@@ -63,6 +64,8 @@ def build(pod: Obj, container: Obj, seen: Observation, facts: Facts, *, init: bo
     }
     if newest.running:
         entry.update(_resources(container))
+        if name in facts.devices:
+            entry["allocatedResourcesStatus"] = facts.devices[name]
     if container.get("volumeMounts"):
         entry["volumeMounts"] = [_volume_mount(mount) for mount in container["volumeMounts"]]
     return entry

@@ -112,7 +112,9 @@ class _Steps:
         self._finished = False
 
     def plan(self) -> Plan:
-        return Plan(tuple(self._kill), tuple(self._remove), None, tuple(self._start), tuple(self._resize), self._finished)
+        return Plan(
+            tuple(self._kill), tuple(self._remove), None, tuple(self._start), tuple(self._resize), self._finished
+        )
 
     def ephemeral(self) -> None:
         """Ephemeral containers are started once, whatever becomes of them."""

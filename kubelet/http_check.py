@@ -36,7 +36,9 @@ def get(container: Obj, action: Obj, pod_ip: str, timeout: float, agent: str = _
         headers[header["name"]] = header["value"]
     path = action.get("path") or "/"
     for _ in range(10):
-        status, location, body = _request(https, host, port, path if path.startswith("/") else f"/{path}", headers, timeout)
+        status, location, body = _request(
+            https, host, port, path if path.startswith("/") else f"/{path}", headers, timeout
+        )
         if not 300 <= status < 400 or not location:
             return status, body
         url = urlsplit(location)
@@ -53,7 +55,9 @@ def _request(
 ) -> tuple[int, str, str]:
     if https:
         context = ssl._create_unverified_context()
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, port, timeout=timeout, context=context
+        )
     else:
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:

@@ -40,7 +40,9 @@ class Images:
         """
         reference = container["image"]
         if not _NAME.fullmatch(reference):
-            raise ImageError(f'Failed to apply default image tag "{reference}": couldn\'t parse image name', "InvalidImageName")
+            raise ImageError(
+                f'Failed to apply default image tag "{reference}": couldn\'t parse image name', "InvalidImageName"
+            )
         policy = container.get("imagePullPolicy") or default_policy(reference)
         try:
             present = self._runtime.image_status(reference)
@@ -50,7 +52,9 @@ class Images:
             notify("Normal", "Pulled", f'Container image "{reference}" already present on machine')
             return present
         if policy == "Never":
-            raise ImageError(f'Container image "{reference}" is not present with pull policy of Never', "ErrImageNeverPull")
+            raise ImageError(
+                f'Container image "{reference}" is not present with pull policy of Never', "ErrImageNeverPull"
+            )
         return self._pull(pod, reference, present, secrets, notify)
 
     def _pull(
@@ -72,7 +76,11 @@ class Images:
             except RuntimeFault as error:
                 if present is not None and _unreachable(str(error)):
                     # An offline machine has no registry to ask; what is here is the newest there can be. Upstream fails.
-                    notify("Normal", "Pulled", f'Container image "{reference}" already present on machine; no registry answers')
+                    notify(
+                        "Normal",
+                        "Pulled",
+                        f'Container image "{reference}" already present on machine; no registry answers',
+                    )
                     return present
                 self._note(key)
                 message = f'Failed to pull image "{reference}": {error}'
@@ -80,7 +88,11 @@ class Images:
                 raise ImageError(message, "ErrImagePull") from error
         self._failed.pop(key, None)
         took = self._clock.monotonic() - began
-        notify("Normal", "Pulled", f'Successfully pulled image "{reference}" in {took:.3f}s. Image size: {image.size} bytes.')
+        notify(
+            "Normal",
+            "Pulled",
+            f'Successfully pulled image "{reference}" in {took:.3f}s. Image size: {image.size} bytes.',
+        )
         return image
 
     def _note(self, key: str) -> None:

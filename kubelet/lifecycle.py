@@ -30,7 +30,9 @@ class HookFailed(Exception):
     """A postStart or preStop hook did not succeed."""
 
 
-def run_hook(runtime: Runtime, clock: Clock, container: Obj, container_id: str, hook: Obj, pod_ip: str, timeout: float) -> None:
+def run_hook(
+    runtime: Runtime, clock: Clock, container: Obj, container_id: str, hook: Obj, pod_ip: str, timeout: float
+) -> None:
     """Run one hook to its end, at most `timeout` seconds. Raises HookFailed."""
     try:
         if action := hook.get("exec"):

@@ -1,8 +1,8 @@
 """The kubelet's process: everything is wired here, in start-up order.
 
 Who calls it: the supervisor (`parse`, then `run` in a forked child), or `python -m kubelet.main`.
-Invariants: nothing happens at import; SIGTERM ends the process and leaves every pod running; killed at any point and started
-again it takes over what runs.
+Invariants: nothing happens at import, but everything is imported, so that the kubelets the supervisor forks share it;
+SIGTERM ends the process and leaves every pod running; killed at any point and started again it takes over what runs.
 Upstream: cmd/kubelet/app/server.go.
 """
 
@@ -33,6 +33,8 @@ from kubelet.pod_manager import PodManager
 from kubelet.probe_action import runner
 from kubelet.probes import Probes
 from kubelet.runtime.base import Info, Runtime, RuntimeUnavailable
+from kubelet.runtime.docker import DockerRuntime
+from kubelet.runtime.simulated import SimulatedRuntime
 from kubelet.sandbox import Sandboxes
 from kubelet.server import KubeletServer
 from kubelet.start_container import Starter
@@ -41,7 +43,7 @@ from kubelet.unwired import UnwiredPodNetwork
 from kubelet.volumes.manager import VolumeManager
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import NODES, PODS, SERVICES
-from minikube_py.api.meta import namespace_of
+from minikube_py.api.meta import namespace_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.events import EventRecorder
 from minikube_py.client.informer import SharedInformers
@@ -102,7 +104,14 @@ class Kubelet:
             pods.add_handler(lambda old, new: proxy.changed() if host_ports((old,)) != host_ports((new,)) else None)
             self.extras = [dns, proxy]
 
-        self.devices.start(self.agent.changed)
+        def devices_changed() -> None:
+            self.agent.changed()
+            holders = self.devices.holders()
+            for pod in self.manager.pods():
+                if uid_of(pod) in holders:
+                    self.manager.wake(uid_of(pod))
+
+        self.devices.start(devices_changed)
         self.server = KubeletServer(options, self.runtime, self.manager, info, clock)
         self.server.start()
         self.informers.start()
@@ -150,13 +159,9 @@ class Kubelet:
 
 
 def make_runtime(options: Options, clock: Clock) -> Runtime:
-    """The runtime the options name; its library is imported only then. Raises RuntimeUnavailable."""
+    """The runtime the options name, once it answers."""
     if options.runtime == "simulated":
-        from kubelet.runtime.simulated import SimulatedRuntime
-
         return SimulatedRuntime(clock)
-    from kubelet.runtime.docker import DockerRuntime
-
     while True:
         try:
             return DockerRuntime(options.profile, options.node_name, options.docker_host)

@@ -53,5 +53,7 @@ def observe(statuses: Iterable[Status]) -> Observation:
         else:
             containers.setdefault(status.name, []).append(status)
     for group in (sandboxes, *containers.values()):
-        group.sort(key=lambda status: (status.attempt, status.created_at is not None, str(status.created_at)), reverse=True)
+        group.sort(
+            key=lambda status: (status.attempt, status.created_at is not None, str(status.created_at)), reverse=True
+        )
     return Observation(tuple(sandboxes), {name: tuple(group) for name, group in containers.items()})

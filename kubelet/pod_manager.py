@@ -152,8 +152,8 @@ class PodManager:
         with self._lock:
             workers = dict(self._workers)
         for uid, worker in workers.items():
-            if worker.differs({summary.id: summary.state for summary in found.get(uid, ())}):
-                worker.look_again()
+            if worker.view.differs({summary.id: summary.state for summary in found.get(uid, ())}):
+                worker.view.look_again()
                 self._executor.add(uid)
         for uid in found.keys() - workers.keys():
             self._executor.add(_ORPHAN + uid)
@@ -172,7 +172,7 @@ class PodManager:
                     with self._lock:
                         worker = self._workers.get(event.pod_uid)
                     if worker is not None:
-                        worker.look_again(event.container_id)
+                        worker.view.look_again(event.container_id)
                         self._executor.add(event.pod_uid)
                 away = False
             except RuntimeFault as error:
@@ -189,7 +189,9 @@ class PodManager:
                 return None
         try:
             traces = node.runtime.list_all(uid) if uid else []
-            running = [s for s in traces if s.state == RUNNING and s.labels.get(labels.CONTAINER_NAME) != labels.SANDBOX_NAME]
+            running = [
+                s for s in traces if s.state == RUNNING and s.labels.get(labels.CONTAINER_NAME) != labels.SANDBOX_NAME
+            ]
             together(lambda s: node.runtime.stop_container(s.id, int(s.labels.get(labels.GRACE, "30") or 30)), running)
             for summary in sorted(traces, key=lambda s: s.labels.get(labels.CONTAINER_NAME) == labels.SANDBOX_NAME):
                 node.runtime.remove(summary.id)

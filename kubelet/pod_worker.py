@@ -8,8 +8,6 @@ Stop of the data path: 9. Upstream: pkg/kubelet/pod_workers.go and SyncPod, Sync
 
 import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from kubelet import status as pod_status
 from kubelet.backoff import duration
@@ -18,13 +16,13 @@ from kubelet.decide import Plan, Resize, Start, decide
 from kubelet.devices.base import DeviceError
 from kubelet.downward import View
 from kubelet.errors import ImageError, StartError, VolumeError
-from kubelet.lifecycle import read_message, together
+from kubelet.lifecycle import together
 from kubelet.network.ipam import AddressesExhausted
 from kubelet.node_services import NodeServices
-from kubelet.observation import Observation, observe
-from kubelet.pod_spec import field_path, grace_period, host_network
-from kubelet.runtime import labels
-from kubelet.runtime.base import CONTAINER, EXITED, ContainerNotFound, RuntimeFault, RuntimeUnavailable, Status
+from kubelet.observation import Observation
+from kubelet.pod_spec import container_of, field_path, grace_period, host_network
+from kubelet.pod_view import PodView
+from kubelet.runtime.base import EXITED, RuntimeFault, RuntimeUnavailable, Status
 from kubelet.start_container import Surroundings
 from kubelet.status import FAILED, SUCCEEDED, Verdict
 from kubelet.volumes.sources import Sources
@@ -37,16 +35,6 @@ _ENGINE_AWAY, _RETRY, _RETRY_CAP, _MAX_ROUNDS = 1.0, 0.5, 60.0, 50
 _SMALL_GRACE = 2
 
 
-@dataclass
-class _Seen:
-    """What this worker knows of its containers, and which of them it has to look at again."""
-
-    statuses: dict[str, Status] = field(default_factory=dict)
-    messages: dict[str, str] = field(default_factory=dict)
-    dirty: set[str] = field(default_factory=set)
-    everything: bool = True
-
-
 class PodWorker:
     """The pod with one uid. `sync` is called by one thread at a time, everything else from anywhere."""
 
@@ -55,8 +43,7 @@ class PodWorker:
         self.admitted = self.ended = self.gone = False
         self._removed = self._ending = False
         self._verdict: Verdict | None = None
-        self._seen = _Seen()
-        self._lock = threading.Lock()
+        self.view = PodView(node.runtime, self.uid)
         self._waiting: dict[str, tuple[str, str]] = {}
         self._trouble = 0
         self._first_seen = node.clock.time()
@@ -77,19 +64,6 @@ class PodWorker:
         self._removed = True
         self._hurry(_SMALL_GRACE)
 
-    def look_again(self, container_id: str = "") -> None:
-        """Something happened to this container ("" = to who knows which)."""
-        with self._lock:
-            if container_id:
-                self._seen.dirty.add(container_id)
-            else:
-                self._seen.everything = True
-
-    def differs(self, listed: Mapping[str, str]) -> bool:
-        """Whether a fresh list (id → state) shows anything this worker does not know."""
-        with self._lock:
-            return {id_: status.state for id_, status in self._seen.statuses.items()} != dict(listed)
-
     @property
     def occupies(self) -> bool:
         """Whether the pod counts against the node's resources."""
@@ -100,65 +74,21 @@ class PodWorker:
     def sync(self) -> float | None:
         """Bring the pod closer to what it should be. Out: seconds until it wants to be called again, None = when told."""
         try:
-            self._look()
+            self.view.look()
             again = self._end() if self._must_end() else self._live()
         except RuntimeUnavailable as error:
             _log.info("pod %s waits: %s", self.pod["metadata"]["name"], error)
-            self.look_again()
+            self.view.look_again()
             return _ENGINE_AWAY
         except RuntimeFault as error:
             _log.warning("pod %s: %s", self.pod["metadata"]["name"], error)
-            self.look_again()
+            self.view.look_again()
             return self._later()
         return again
 
     def _later(self) -> float:
         self._trouble += 1
         return float(min(_RETRY_CAP, _RETRY * 2.0 ** min(self._trouble - 1, 10)))
-
-    # --- look
-
-    def _look(self) -> None:
-        with self._lock:
-            everything, dirty = self._seen.everything, self._seen.dirty
-            self._seen.everything, self._seen.dirty = False, set()
-        try:
-            if everything:
-                self._look_at_all()
-            else:
-                for container_id in dirty:
-                    self._inspect(container_id)
-        except RuntimeFault:
-            self.look_again()
-            raise
-
-    def _look_at_all(self) -> None:
-        found = {summary.id: summary.state for summary in self.node.runtime.list_all(self.uid)}
-        with self._lock:
-            known = dict(self._seen.statuses)
-            for id_ in known.keys() - found.keys():
-                del self._seen.statuses[id_]
-        for id_, state in found.items():
-            if id_ not in known or known[id_].state != state or state != EXITED:
-                self._inspect(id_)
-
-    def _inspect(self, container_id: str) -> None:
-        try:
-            status = self.node.runtime.inspect(container_id)
-        except ContainerNotFound:
-            with self._lock:
-                self._seen.statuses.pop(container_id, None)
-            return
-        if status.state == EXITED and status.kind == CONTAINER and container_id not in self._seen.messages:
-            own = status.labels
-            file, policy = own.get(labels.MESSAGE_FILE, ""), own.get(labels.MESSAGE_POLICY, "File")
-            self._seen.messages[container_id] = read_message(self.node.runtime, status, file, policy)
-        with self._lock:
-            self._seen.statuses[container_id] = status
-
-    def _observed(self) -> Observation:
-        with self._lock:
-            return observe(self._seen.statuses.values())
 
     # --- live
 
@@ -183,7 +113,7 @@ class PodWorker:
             return self._end()
         waits: list[float] = []
         for _ in range(_MAX_ROUNDS):
-            seen = self._observed()
+            seen = self.view.observed()
             probes = self.node.probes
             probes.follow(self.pod, [s for s in seen.running() if seen.current(s.name) is s], self._ip(seen))
             plan = decide(self.pod, seen, probes.failing(self.uid), probes.started)
@@ -194,7 +124,7 @@ class PodWorker:
             if self._must_end():
                 return self._end()
         self._refresh_volumes(waits)
-        self._forget_old(self._observed())
+        self._forget_old(self.view.observed())
         self._publish()
         limit = self.pod["spec"].get("activeDeadlineSeconds")
         if limit is not None:
@@ -203,7 +133,7 @@ class PodWorker:
 
     def _admit(self) -> bool:
         """The node's own check, for a pod that has nothing here yet."""
-        known = bool(self._seen.statuses)
+        known = not self.view.empty
         self.admitted, self._verdict = True, None
         if known:
             return True
@@ -226,7 +156,7 @@ class PodWorker:
         together(lambda kill: self._kill(kill.status, kill.why), plan.kill)
         for container_id in plan.remove:
             self.node.runtime.remove(container_id)
-            self._inspect(container_id)
+            self.view.inspect(container_id)
         for resize in plan.resize:
             changed = self._resize(resize, waits) or changed
         if plan.create_sandbox is not None:
@@ -240,8 +170,10 @@ class PodWorker:
     def _kill(self, status: Status, why: str) -> None:
         grace = self.node.probes.grace_of(status.id)
         limit = grace_period(self.pod) if grace is None else grace
-        self.node.terminator.stop(self.pod, status, limit, status.ip or self._ip(self._observed()), self._notify, why)
-        self._inspect(status.id)
+        self.node.terminator.stop(
+            self.pod, status, limit, status.ip or self._ip(self.view.observed()), self._notify, why
+        )
+        self.view.inspect(status.id)
 
     def _resize(self, resize: Resize, waits: list[float]) -> bool:
         """In place; what the kernel refuses (less memory than is in use) is tried again."""
@@ -253,7 +185,7 @@ class PodWorker:
             self._notify(resize.status.name, "Warning", "ResizeError", str(error))
             waits.append(self._later())
             return False
-        self._inspect(resize.status.id)
+        self.view.inspect(resize.status.id)
         return True
 
     def _make_sandbox(self, attempt: int, waits: list[float]) -> bool:
@@ -267,12 +199,11 @@ class PodWorker:
             raise
         except (RuntimeFault, OSError, AddressesExhausted) as error:
             self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            self.look_again()
-            self._look()
+            self.view.look_again()
+            self.view.look()
         else:
             self._trouble = 0
-            with self._lock:
-                self._seen.statuses[status.id] = status
+            self.view.put(status)
             return True
         waits.append(self._later())
         return False
@@ -303,7 +234,7 @@ class PodWorker:
         key = f"{self.uid}_{name}"
         if start.after is not None and self._held_back(start, key, waits):
             return False
-        sandbox = self._observed().sandbox
+        sandbox = self.view.observed().sandbox
         if sandbox is None:
             return True
         try:
@@ -316,19 +247,16 @@ class PodWorker:
             return False
         except StartError as error:
             self._waiting[name] = (error.reason, error.message)
-            self.look_again()
-            self._look()
+            self.view.look_again()
+            self.view.look()
             by_image = isinstance(error, ImageError)
-            waits.append(node.images.retry_after(self.pod, self._image(name)) if by_image else self._later())
+            image = str((container_of(self.pod, name) or {}).get("image"))
+            waits.append(node.images.retry_after(self.pod, image) if by_image else self._later())
             return False
         self._trouble = 0
         self._waiting.pop(name, None)
-        self._inspect(container_id)
+        self.view.inspect(container_id)
         return True
-
-    def _image(self, name: str) -> str:
-        group = (*self.pod["spec"]["containers"], *(self.pod["spec"].get("initContainers") or ()))
-        return next((str(container["image"]) for container in group if container["name"] == name), "")
 
     def _held_back(self, start: Start, key: str, waits: list[float]) -> bool:
         """CrashLoopBackOff: whether this restart has to wait."""
@@ -353,7 +281,7 @@ class PodWorker:
     def _refresh_volumes(self, waits: list[float]) -> None:
         """Projected volumes follow their sources while the pod runs."""
         node = self.node
-        if not node.volumes.changes(self.pod) or self._observed().sandbox is None:
+        if not node.volumes.changes(self.pod) or self.view.observed().sandbox is None:
             return
         period = node.options.sync_frequency
         if node.clock.monotonic() - self._volumes_fresh_at >= period:
@@ -374,15 +302,15 @@ class PodWorker:
         for status in statuses:
             if status.state == EXITED:
                 self.node.runtime.remove(status.id)
-                self._inspect(status.id)
-                self._seen.messages.pop(status.id, None)
+                self.view.inspect(status.id)
+                self.view.messages.pop(status.id, None)
 
     # --- end
 
     def _end(self) -> float | None:
         """Stop everything, give everything back, say so; when the API object is gone, remove the last traces."""
         self._ending = True
-        node, seen = self.node, self._observed()
+        node, seen = self.node, self.view.observed()
         if self.ended and not seen.running():
             self._conclude(self._ip(seen))
             return None
@@ -393,12 +321,12 @@ class PodWorker:
             grace = max(1, grace)
             node.terminator.stop_all(self.pod, running, grace, self._ip(seen), self._notify)
             for status in running:
-                self._inspect(status.id)
+                self.view.inspect(status.id)
         for sandbox in seen.sandboxes:
             if sandbox.state != EXITED:
                 node.runtime.stop_sandbox(sandbox.id)
-                self._inspect(sandbox.id)
-        if self._observed().running():
+                self.view.inspect(sandbox.id)
+        if self.view.observed().running():
             return self._later()
         final_ip = self._ip(seen)
         try:
@@ -422,7 +350,7 @@ class PodWorker:
 
     def _vanish(self) -> None:
         node = self.node
-        for status in self._observed().everything():
+        for status in self.view.observed().everything():
             node.runtime.remove(status.id)
         node.volumes.teardown(self.uid)
         node.remove_cgroup(self.pod)
@@ -442,7 +370,7 @@ class PodWorker:
             except RuntimeFault as error:
                 _log.info("cannot hurry %s: %s", status.id[:12], error)
 
-        running = self._observed().running()
+        running = self.view.observed().running()
         threading.Thread(target=together, args=(stop, running), name="hurry", daemon=True).start()
 
     # --- report
@@ -455,27 +383,21 @@ class PodWorker:
     def _publish(self, *, terminal: bool = False, ip: str = "") -> None:
         node = self.node
         pod = node.statuses.current(self.pod)
-        if self._verdict is not None and not self._seen.statuses:
+        if self._verdict is not None and self.view.empty:
             status = pod_status.rejected(pod, self._verdict, self._start_time)
-        elif terminal and (pod.get("status") or {}).get("phase") in (SUCCEEDED, FAILED) and self._settled(pod):
+        elif terminal and pod_status.settled(pod.get("status") or {}):
             status = pod["status"]
         else:
             facts = Facts(
-                runtime=node.runtime.name, waiting=self._waiting, messages=self._seen.messages,
-                ready=node.probes.ready, started=node.probes.started, terminal=terminal,
+                runtime=node.runtime.name, waiting=self._waiting, messages=self.view.messages,
+                devices=node.devices.health(self.uid), ready=node.probes.ready, started=node.probes.started, terminal=terminal,
             )  # fmt: skip
-            seen = self._observed()
+            seen = self.view.observed()
             status = pod_status.generate(
                 pod, seen, facts, now=rfc3339(node.clock.now()), start_time=self._start_time,
                 host_ip=node.options.node_ip, pod_ip=ip or self._ip(seen), verdict=self._verdict,
             )  # fmt: skip
         node.statuses.set(pod, status, delete=terminal and is_terminating(self.pod))
-
-    @staticmethod
-    def _settled(pod: Obj) -> bool:
-        """Whether the pod's status says already that all its containers have ended."""
-        entries = pod["status"].get("containerStatuses") or []
-        return bool(entries) and all("terminated" in entry.get("state", {}) for entry in entries)
 
     def _notify(self, container: str, kind: str, reason: str, message: str) -> None:
         self.node.events.event(self.pod, kind, reason, message, field_path=field_path(self.pod, container))

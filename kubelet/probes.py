@@ -162,7 +162,9 @@ class Probes:
     def _settle(self, found: _Container, probe: Probe, outcome: Outcome) -> None:
         if outcome.result == FAILURE:
             title = {STARTUP: "Startup", LIVENESS: "Liveness", READINESS: "Readiness"}[probe.kind]
-            self._notify(probe.pod, probe.container["name"], "Warning", "Unhealthy", f"{title} probe failed: {outcome.text}")
+            self._notify(
+                probe.pod, probe.container["name"], "Warning", "Unhealthy", f"{title} probe failed: {outcome.text}"
+            )
         with self._lock:
             if self._containers.get(probe.status.id) is not found or not probe.note(outcome.result):
                 return

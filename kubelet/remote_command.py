@@ -70,7 +70,9 @@ def _handler(open_session: Open) -> Callable[[Call], Awaitable[None]]:
     return serve
 
 
-def _outgoing(call: Call, session: Session, wanted: dict[int, bool], loop: asyncio.AbstractEventLoop, command: str) -> Obj:
+def _outgoing(
+    call: Call, session: Session, wanted: dict[int, bool], loop: asyncio.AbstractEventLoop, command: str
+) -> Obj:
     """In a thread: all output to the client, then how it ended, as a Status."""
     while (piece := session.read()) is not None:
         channel, data = piece

@@ -79,7 +79,8 @@ def sandbox_config(options: Options, info: Info, pod: Obj, attempt: int, ip: str
         sysctls={entry["name"]: entry["value"] for entry in context.get("sysctls") or []},
         cgroup_parent=cgroup_parent(options, info, pod),
         port_mappings=tuple(
-            (port.get("hostIP", ""), port["hostPort"], port["containerPort"], port.get("protocol", "TCP")) for port in ports
+            (port.get("hostIP", ""), port["hostPort"], port["containerPort"], port.get("protocol", "TCP"))
+            for port in ports
         ),
     )
 

@@ -19,6 +19,7 @@ import uvicorn
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from kubelet import container_logs, port_forward, remote_command, stats
@@ -99,7 +100,7 @@ class KubeletServer:
 
     async def _serve(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         config = uvicorn.Config(
-            self._app, interface="asgi3", http=_Protocol, ws="websockets-sansio", lifespan="off", log_config=None,
+            self._app, interface="asgi3", http=_Protocol, ws=WebSocketsSansIOProtocol, lifespan="off", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, date_header=False, ws_ping_interval=None,
             ws_max_size=16 << 20, ws_per_message_deflate=False,
         )  # fmt: skip
@@ -133,7 +134,9 @@ class KubeletServer:
 def _parsed(scope: Scope, receive: Receive, send: Send) -> Call:
     raw = scope.get("raw_path") or scope["path"].encode()
     parts = tuple(unquote(part) for part in raw.decode("latin-1").split("?")[0].strip("/").split("/") if part)
-    query: dict[str, Sequence[str]] = dict(parse_qs(scope.get("query_string", b"").decode(), keep_blank_values=True).items())
+    query: dict[str, Sequence[str]] = dict(
+        parse_qs(scope.get("query_string", b"").decode(), keep_blank_values=True).items()
+    )
     return Call(scope, receive, send, parts, query)
 
 
@@ -151,4 +154,3 @@ def tls_context(options: Options) -> ssl.SSLContext | None:
         context.load_verify_locations(options.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
     return context  # type: ignore[no-any-return]
-

@@ -2,7 +2,7 @@
 
 Who calls it: `pod_worker` after every step. Invariants: a pod that is Succeeded or Failed stays so; conditions that others put
 there are kept; nothing changes its lastTransitionTime while its status stays the same. Golden-tested.
-Stop of the data path: the way back. Upstream: generateAPIPodStatus and getPhase in pkg/kubelet/kubelet_pods.go, status/generate.go.
+Stop of the data path: the way back. Upstream: generateAPIPodStatus and getPhase in pkg/kubelet/kubelet_pods.go.
 """
 
 from collections.abc import Sequence
@@ -80,11 +80,20 @@ def rejected(pod: Obj, verdict: Verdict, now: str) -> Obj:
     }  # fmt: skip
 
 
+def settled(status: Obj) -> bool:
+    """Whether a status says already that the pod is over and all its containers have ended."""
+    entries = status.get("containerStatuses") or []
+    over = status.get("phase") in (SUCCEEDED, FAILED)
+    return over and bool(entries) and all("terminated" in entry.get("state", {}) for entry in entries)
+
+
 def _initialized(spec: Obj, init: Sequence[Obj], seen: Observation) -> bool:
     """All init containers done and all sidecars started, or the main containers run already."""
     if any(seen.current(container["name"]) for container in spec["containers"]):
         return True
-    return all(_init_done(container, entry) for container, entry in zip(spec.get("initContainers") or [], init, strict=True))
+    return all(
+        _init_done(container, entry) for container, entry in zip(spec.get("initContainers") or [], init, strict=True)
+    )
 
 
 def _init_done(container: Obj, entry: Obj) -> bool:

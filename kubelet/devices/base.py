@@ -61,6 +61,12 @@ class DeviceManager(Protocol):
     def release(self, pod_uid: str) -> None:
         """The pod has ended: its devices are free again."""
 
+    def holders(self) -> set[str]:
+        """The uids of pods that have devices."""
+
+    def health(self, pod_uid: str) -> dict[str, list[Obj]]:
+        """Container name -> its `allocatedResourcesStatus`: which devices it has and how they are."""
+
 
 class NoDevices:
     """A node without devices."""
@@ -86,3 +92,9 @@ class NoDevices:
         return Grant()
 
     def release(self, pod_uid: str) -> None: ...
+
+    def holders(self) -> set[str]:
+        return set()
+
+    def health(self, pod_uid: str) -> dict[str, list[Obj]]:
+        return {}

@@ -167,16 +167,21 @@ class PluginDeviceManager:
             self._save()
         self._tell()
 
-    def held(self, pod_uid: str) -> dict[str, list[Device]]:
-        """Container name -> its devices with their present health, for the pod's status."""
+    def holders(self) -> set[str]:
         with self._lock:
-            found: dict[str, list[Device]] = {}
-            for (uid, container, resource), entry in self._entries.items():
+            return {uid for uid, _, _ in self._entries}
+
+    def health(self, pod_uid: str) -> dict[str, list[Obj]]:
+        with self._lock:
+            found: dict[str, list[Obj]] = {}
+            for (uid, container, resource), entry in sorted(self._entries.items()):
                 if uid == pod_uid:
-                    known = self._resources[resource].devices
-                    found.setdefault(container, []).extend(
-                        known.get(device, Device(device, healthy=False)) for device in sorted(entry.ids())
-                    )
+                    healthy = self._healthy(resource)
+                    devices = [
+                        {"resourceID": device, "health": "Healthy" if device in healthy else "Unhealthy"}
+                        for device in sorted(entry.ids())
+                    ]
+                    found.setdefault(container, []).append({"name": resource, "resources": devices})
             return found
 
     def _wanted(self, container: Obj) -> list[tuple[str, int]]:

@@ -22,7 +22,9 @@ def dial(pid: int, port: int, timeout: float = 10.0) -> socket.socket:
         finally:
             os.close(namespace)
     except OSError as error:
-        raise RuntimeFault(f"failed to connect to localhost:{port} inside the pod: {error.strerror or error}") from error
+        raise RuntimeFault(
+            f"failed to connect to localhost:{port} inside the pod: {error.strerror or error}"
+        ) from error
 
 
 def _connect(port: int, timeout: float) -> socket.socket:

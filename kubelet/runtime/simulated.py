@@ -8,13 +8,10 @@ How a simulated container behaves is said by annotations of its pod, or by its c
 
 import heapq
 import itertools
-import queue
-import re
-import shlex
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kubelet.runtime import labels
 from kubelet.runtime.base import (
@@ -23,7 +20,6 @@ from kubelet.runtime.base import (
     EXITED,
     RUNNING,
     SANDBOX,
-    STDOUT,
     ContainerConfig,
     ContainerNotFound,
     Event,
@@ -41,19 +37,17 @@ from kubelet.runtime.base import (
     Status,
     Summary,
 )
+from kubelet.runtime.simulated_streams import (
+    Simulated,
+    SimulatedEvents,
+    SimulatedLogs,
+    SimulatedSession,
+    behaviour,
+    echo,
+)
 from minikube_py.api.clock import Clock, rfc3339_micro
 
 _SIGTERM_CODE, _SIGKILL_CODE, _LOST_CODE = 143, 137, 137
-
-
-@dataclass
-class _Simulated:
-    """One sandbox or container."""
-
-    status: Status
-    key: str
-    config: ContainerConfig | None = None
-    output: list[tuple[float, str, bytes]] = field(default_factory=list)
 
 
 class SimulatedRuntime:
@@ -63,7 +57,7 @@ class SimulatedRuntime:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._items: dict[str, _Simulated] = {}
+        self._items: dict[str, Simulated] = {}
         self._names: dict[str, str] = {}
         self._by_pod: dict[str, set[str]] = {}
         self._lock = threading.RLock()
@@ -157,14 +151,14 @@ class SimulatedRuntime:
             if name in self._names:
                 raise NameConflict(f"the name {name} is already in use by container {self._names[name]}")
             container_id = f"{next(self._serial):064x}"
-            item = _Simulated(replace(status, id=container_id), name)
+            item = Simulated(replace(status, id=container_id), name)
             self._items[container_id] = item
             self._names[name] = container_id
             self._by_pod.setdefault(status.pod.uid, set()).add(container_id)
             self._emit("create", item)
         return container_id
 
-    def _item(self, container_id: str) -> _Simulated:
+    def _item(self, container_id: str) -> Simulated:
         try:
             return self._items[container_id]
         except KeyError:
@@ -184,7 +178,7 @@ class SimulatedRuntime:
         for member in members:  # their network is gone; a real container would live on, and be stopped by the kubelet
             self._end(member, _LOST_CODE)
 
-    def _print(self, item: _Simulated, text: str) -> None:
+    def _print(self, item: Simulated, text: str) -> None:
         item.output.append((self._clock.time(), rfc3339_micro(self._clock.now()), text.encode()))
         self._changed.notify_all()
 
@@ -211,7 +205,7 @@ class SimulatedRuntime:
             for _, container_id, code in due:
                 self._end(container_id, code)
 
-    def _emit(self, kind: str, item: _Simulated) -> None:
+    def _emit(self, kind: str, item: Simulated) -> None:
         """Tell everybody (lock held, so that events come in the order things happened)."""
         for stream in self._streams:
             stream.put(Event(kind, item.status.id, item.status.pod.uid))
@@ -233,7 +227,7 @@ class SimulatedRuntime:
         if not self.inspect(container_id).running:
             raise RuntimeFault(f"container {container_id[:12]} is not running")
         lasts, code = behaviour(command)
-        output = _echo(command)
+        output = echo(command)
         if lasts is not None and lasts > timeout:
             self._clock.sleep(timeout)
             return ExecResult(-1, output, timed_out=True)
@@ -243,7 +237,7 @@ class SimulatedRuntime:
     def exec(self, container_id: str, command: Sequence[str], *, tty: bool, stdin: bool) -> Session:
         if not self.inspect(container_id).running:
             raise RuntimeFault(f"container {container_id[:12]} is not running")
-        text = _echo(command) or (b"" if stdin else b"this container is simulated: nothing runs in it\n")
+        text = echo(command) or (b"" if stdin else b"this container is simulated: nothing runs in it\n")
         return SimulatedSession(text, behaviour(command)[1], echo=stdin)
 
     def attach(self, container_id: str, *, tty: bool, stdin: bool) -> Session:
@@ -279,125 +273,3 @@ class SimulatedRuntime:
             self._changed.notify_all()
         for stream in streams:
             stream.close()
-
-
-def behaviour(command: Sequence[str]) -> tuple[float | None, int]:
-    """(seconds until the command ends, None = never; exit code), read off simple shell commands."""
-    words = list(command)
-    if len(words) >= 3 and words[0].rsplit("/", 1)[-1] in ("sh", "bash", "ash") and words[1] == "-c":
-        lasts, code = 0.0, 0
-        for part in re.split(r"[;&|\n]+", words[2]):
-            inner, code = behaviour(_split(part))
-            if inner is None:
-                return None, 0
-            lasts += inner
-            if part.split()[:1] == ["exit"]:
-                return lasts, code
-        return lasts, code
-    if not words:
-        return None, 0
-    name = words[0].rsplit("/", 1)[-1]
-    if name == "sleep":
-        number = re.fullmatch(r"([0-9.]+)", words[1]) if len(words) > 1 else None
-        return (float(number.group(1)), 0) if number else (None, 0)
-    if name == "exit":
-        return 0.0, int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-    if name in ("true", "false", "echo", "date", "hostname", "ls", "cat", "touch", "mkdir", "rm", "test", "printf"):
-        return 0.0, int(name == "false")
-    return None, 0
-
-
-def _split(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
-
-
-def _echo(command: Sequence[str]) -> bytes:
-    words = list(command)
-    if len(words) >= 3 and words[1] == "-c":
-        words = _split(re.split(r"[;&|\n]+", words[2])[0])
-    return (" ".join(words[1:]) + "\n").encode() if words and words[0].rsplit("/", 1)[-1] == "echo" else b""
-
-
-class SimulatedEvents:
-    """See `base.EventStream`."""
-
-    def __init__(self, forget: Callable[["SimulatedEvents"], None]) -> None:
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._forget = forget
-
-    def put(self, event: Event) -> None:
-        self._queue.put(event)
-
-    def __iter__(self) -> Iterator[Event]:
-        yield Event("relist")
-        while (event := self._queue.get()) is not None:
-            yield event
-
-    def close(self) -> None:
-        self._forget(self)
-        self._queue.put(None)
-
-
-class SimulatedLogs:
-    """See `base.LogStream`."""
-
-    def __init__(self, item: _Simulated, options: LogOptions, changed: threading.Condition, clock: Clock) -> None:
-        self._item, self._options, self._changed, self._clock = item, options, changed, clock
-        self._closed = False
-
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        lines = [line for line in self._item.output if line[0] >= self._options.since]
-        position = len(self._item.output)
-        for line in lines[-self._options.tail :] if self._options.tail > 0 else lines if self._options.tail < 0 else []:
-            yield STDOUT, self._format(line)
-        while self._options.follow:
-            with self._changed:
-                fresh = self._item.output[position:]
-                if not fresh:
-                    if self._closed or not self._item.status.running:
-                        return
-                    self._clock.wait_on(self._changed, None)
-                position += len(fresh)
-            for line in fresh:
-                yield STDOUT, self._format(line)
-
-    def _format(self, line: tuple[float, str, bytes]) -> bytes:
-        return f"{line[1]} ".encode() + line[2] if self._options.timestamps else line[2]
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-class SimulatedSession:
-    """See `base.Session`; with input it echoes until the input ends."""
-
-    def __init__(self, output: bytes, code: int | None, *, echo: bool) -> None:
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._code = code
-        if output:
-            self._queue.put(output)
-        if not echo:
-            self._queue.put(None)
-
-    def read(self) -> tuple[int, bytes] | None:
-        data = self._queue.get()
-        return None if data is None else (STDOUT, data)
-
-    def write(self, data: bytes) -> None:
-        self._queue.put(data)
-
-    def close_stdin(self) -> None:
-        self._queue.put(None)
-
-    def resize(self, width: int, height: int) -> None: ...
-
-    def exit_code(self) -> int | None:
-        return self._code
-
-    def close(self) -> None:
-        self._queue.put(None)

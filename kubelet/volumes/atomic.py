@@ -106,5 +106,10 @@ def _link_names(directory: Path, files: Mapping[str, File]) -> None:
 
 def _sweep(directory: Path, keep: str) -> None:
     for entry in directory.iterdir():
-        if entry.name.startswith("..") and entry.name not in (keep, _DATA) and entry.is_dir() and not entry.is_symlink():
+        if (
+            entry.name.startswith("..")
+            and entry.name not in (keep, _DATA)
+            and entry.is_dir()
+            and not entry.is_symlink()
+        ):
             shutil.rmtree(entry, ignore_errors=True)

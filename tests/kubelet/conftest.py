@@ -52,7 +52,9 @@ class Bridge:
         raise AssertionError("no free subnet for a test network")
 
     def containers(self) -> list[Any]:
-        found: list[Any] = self.engine.api.containers(all=True, filters={"label": [f"io.minikube-py.profile={self.profile}"]})
+        found: list[Any] = self.engine.api.containers(
+            all=True, filters={"label": [f"io.minikube-py.profile={self.profile}"]}
+        )
         return found
 
     def remove(self) -> None:
@@ -135,11 +137,15 @@ class Nodes:
             kubelet.stop()
         for process in self.processes.values():
             harness.stop(process)
-        subprocess.run(["sh", "-c", f"grep -o ' {self.directory}[^ ]*' /proc/mounts | xargs -r -n1 umount -l"], check=False)
+        subprocess.run(
+            ["sh", "-c", f"grep -o ' {self.directory}[^ ]*' /proc/mounts | xargs -r -n1 umount -l"], check=False
+        )
 
     # --- pods
 
-    def pod(self, namespace: str, options: Options, name: str = "", containers: list[Obj] | None = None, **spec: Any) -> Obj:
+    def pod(
+        self, namespace: str, options: Options, name: str = "", containers: list[Obj] | None = None, **spec: Any
+    ) -> Obj:
         """Create a pod bound to the node."""
         body = {
             "apiVersion": "v1", "kind": "Pod",

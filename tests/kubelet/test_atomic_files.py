@@ -29,7 +29,9 @@ def shown(directory: Path) -> dict[str, tuple[bytes, int]]:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(contents, min_size=1, max_size=4))
-def test_every_write_is_exact(tmp_path_factory: pytest.TempPathFactory, versions: list[dict[str, tuple[bytes, int]]]) -> None:
+def test_every_write_is_exact(
+    tmp_path_factory: pytest.TempPathFactory, versions: list[dict[str, tuple[bytes, int]]]
+) -> None:
     directory = tmp_path_factory.mktemp("volume")
     before: dict[str, tuple[bytes, int]] | None = None
     for version in versions:
@@ -48,6 +50,7 @@ def test_a_crash_at_any_step_shows_old_or_new(tmp_path: Path, monkeypatch: pytes
         directory.mkdir()
         atomic.write(directory, old, REAL)
         with monkeypatch.context() as patched:
+
             def fail(*args: object, **kwargs: object) -> None:
                 raise OSError("cut off")
 

@@ -83,7 +83,9 @@ def test_a_restarted_kubelet_takes_over(nodes: Nodes, namespace: str, bridge: Br
         harness.stop(second)
 
 
-def test_pods_outlive_the_api_server(docker_engine: Any, bridge: Bridge, tmp_path: Path, apiserver_marker: None) -> None:
+def test_pods_outlive_the_api_server(
+    docker_engine: Any, bridge: Bridge, tmp_path: Path, apiserver_marker: None
+) -> None:
     from minikube_py.api.gvr import NAMESPACES, new_object
     from tests.conftest import APIServer
 

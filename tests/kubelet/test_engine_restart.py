@@ -75,11 +75,15 @@ def engine(docker_engine: Any) -> Iterator[Engine]:
         archive = images.busybox_tree()
         for image in images.BASE_IMAGES:
             repository, _, tag = image.name.rpartition(":")
-            made.client().api.import_image_from_data(archive, repository=repository, tag=tag, changes=list(image.changes))
+            made.client().api.import_image_from_data(
+                archive, repository=repository, tag=tag, changes=list(image.changes)
+            )
         yield made
     finally:
         made.stop()
-        subprocess.run(["sh", "-c", f"grep -o ' {place}[^ ]*' /proc/mounts | sort -r | xargs -r -n1 umount -l"], check=False)
+        subprocess.run(
+            ["sh", "-c", f"grep -o ' {place}[^ ]*' /proc/mounts | sort -r | xargs -r -n1 umount -l"], check=False
+        )
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -33,7 +33,9 @@ def test_a_bound_pod_runs_and_goes(nodes: Nodes, node: Options, namespace: str, 
     nodes.wait_gone(pod)
     uid = pod["metadata"]["uid"]
     harness.eventually(lambda: not [c for c in bridge.containers() if uid in c["Names"][0]], what="no container left")
-    harness.eventually(lambda: not nodes.directory.joinpath(node.node_name, "pods", uid).exists(), what="no directory left")
+    harness.eventually(
+        lambda: not nodes.directory.joinpath(node.node_name, "pods", uid).exists(), what="no directory left"
+    )
 
 
 def test_exit_codes_and_restart_policies(nodes: Nodes, node: Options, namespace: str) -> None:
@@ -222,7 +224,9 @@ def test_an_ephemeral_container_joins(nodes: Nodes, node: Options, namespace: st
     pod = nodes.wait(nodes.pod(namespace, node), is_ready)
     patch = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent",
                                                "command": sh("hostname > /dev/termination-log")}]}}  # fmt: skip
-    nodes.client.patch(PODS, pod["metadata"]["name"], patch, namespace, kind="strategic", subresource="ephemeralcontainers")
+    nodes.client.patch(
+        PODS, pod["metadata"]["name"], patch, namespace, kind="strategic", subresource="ephemeralcontainers"
+    )
     after = nodes.wait(pod, lambda p: "terminated" in status_of(p, "debug").get("state", {}))
     assert ended(after, "debug")["message"].strip() == pod["metadata"]["name"]
     assert is_ready(after)
@@ -260,6 +264,8 @@ def test_events_tell_the_story(nodes: Nodes, node: Options, namespace: str) -> N
     nodes.wait_gone(pod)
 
     def reasons() -> set[str]:
-        return {e["reason"] for e in nodes.client.list(EVENTS, namespace)["items"] if e["involvedObject"]["name"] == "story"}
+        return {
+            e["reason"] for e in nodes.client.list(EVENTS, namespace)["items"] if e["involvedObject"]["name"] == "story"
+        }
 
     harness.eventually(lambda: reasons() >= {"Pulled", "Created", "Started", "Killing"}, what="the usual events")

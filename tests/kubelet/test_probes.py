@@ -24,7 +24,9 @@ class World:
         self.woken: list[str] = []
         self.events: list[str] = []
         self.lock = threading.Lock()
-        spec = {f"{kind}Probe": {**probe, "periodSeconds": probe.get("periodSeconds", 10)} for kind, probe in probes.items()}
+        spec = {
+            f"{kind}Probe": {**probe, "periodSeconds": probe.get("periodSeconds", 10)} for kind, probe in probes.items()
+        }
         self.pod = pod(container("main", **spec))
         self.status = replace(instance("main"), started_at=self.clock.now())
         self.probes = Probes(self.clock, self._run, self.woken.append, lambda *told: self.events.append(told[4]))
@@ -104,7 +106,11 @@ def test_without_probes_running_is_ready() -> None:
 
 @pytest.mark.parametrize(
     ("outcomes", "results"),
-    [("ffs", [None, False, True]), ("sfsff", [True, True, True, True, False]), ("fsffs", [None, True, True, False, True])],
+    [
+        ("ffs", [None, False, True]),
+        ("sfsff", [True, True, True, True, False]),
+        ("fsffs", [None, True, True, False, True]),
+    ],
 )
 def test_thresholds(outcomes: str, results: list[bool | None]) -> None:
     probe = Probe("readiness", {"failureThreshold": 2}, {}, {}, instance("main"), "")

@@ -59,9 +59,7 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests on Docker carry its mark although they ask for the fixture only by parameter."""
     if "runtime" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "runtime", ["simulated", pytest.param("docker", marks=pytest.mark.docker)], indirect=True
-        )
+        metafunc.parametrize("runtime", ["simulated", pytest.param("docker", marks=pytest.mark.docker)], indirect=True)
 
 
 def own(runtime: Any, ref: PodRef, **extra: str) -> dict[str, str]:
@@ -71,16 +69,27 @@ def own(runtime: Any, ref: PodRef, **extra: str) -> dict[str, str]:
 
 def sandbox_config(runtime: Runtime, ref: PodRef | None = None, attempt: int = 0) -> SandboxConfig:
     ref = ref or PodRef("web", "default", str(uuid.uuid4()))
-    text = {labels.TYPE: "podsandbox", labels.CONTAINER_NAME: "POD", labels.ATTEMPT: str(attempt), labels.POD_IP: "10.9.8.7"}
+    text = {
+        labels.TYPE: "podsandbox",
+        labels.CONTAINER_NAME: "POD",
+        labels.ATTEMPT: str(attempt),
+        labels.POD_IP: "10.9.8.7",
+    }
     return SandboxConfig(
         pod=ref, attempt=attempt, image="registry.k8s.io/pause:3.10", labels=own(runtime, ref, **text), hostname="web"
     )
 
 
-def container_config(runtime: Runtime, sandbox: Status, *command: str, attempt: int = 0, **fields: Any) -> ContainerConfig:
+def container_config(
+    runtime: Runtime, sandbox: Status, *command: str, attempt: int = 0, **fields: Any
+) -> ContainerConfig:
     text = {labels.TYPE: "container", labels.CONTAINER_NAME: "main", labels.ATTEMPT: str(attempt)}
     text[labels.SANDBOX_ID] = sandbox.id
-    base: Obj = {"image": "busybox:latest", "command": command or ("sleep", "3600"), "resources": Resources(oom_score_adj=900)}
+    base: Obj = {
+        "image": "busybox:latest",
+        "command": command or ("sleep", "3600"),
+        "resources": Resources(oom_score_adj=900),
+    }
     return ContainerConfig(
         pod=sandbox.pod, name="main", attempt=attempt, labels=own(runtime, sandbox.pod, **text), **{**base, **fields}
     )

@@ -65,7 +65,9 @@ def test_a_new_kubelet_finds_what_runs(simulated: Nodes, namespace: str) -> None
 
 def test_the_node_object(simulated: Nodes, namespace: str) -> None:
     """Registered with its share as capacity; what others put on it stays; its Lease is renewed; called Unknown, it objects."""
-    options = simulated.start(simulated.options(capacity={"cpu": "3", "memory": "2Gi", "pods": "7"}, node_labels={"a": "b"}))
+    options = simulated.start(
+        simulated.options(capacity={"cpu": "3", "memory": "2Gi", "pods": "7"}, node_labels={"a": "b"})
+    )
     name = options.node_name
     node = simulated.client.get(NODES, name)
     assert node["status"]["capacity"]["cpu"] == "3" and node["status"]["allocatable"]["pods"] == "7"
@@ -80,7 +82,8 @@ def test_the_node_object(simulated: Nodes, namespace: str) -> None:
     assert simulated.client.get(NODES, name)["status"]["capacity"]["example.com/dongle"] == "4"
     first = simulated.client.get(LEASES, name, "kube-node-lease")["spec"]["renewTime"]
     harness.eventually(
-        lambda: simulated.client.get(LEASES, name, "kube-node-lease")["spec"]["renewTime"] != first, what="a renewed lease"
+        lambda: simulated.client.get(LEASES, name, "kube-node-lease")["spec"]["renewTime"] != first,
+        what="a renewed lease",
     )
     simulated.client.delete(NODES, name)
     simulated.wait_ready(name)

@@ -106,7 +106,10 @@ def test_expansion_never_fails_and_leaves_plain_text_alone(text: str) -> None:
 
 def test_service_variables() -> None:
     def service(name: str, namespace: str, address: str, *ports: Obj) -> Obj:
-        return {"metadata": {"name": name, "namespace": namespace}, "spec": {"clusterIP": address, "ports": list(ports)}}
+        return {
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"clusterIP": address, "ports": list(ports)},
+        }
 
     known = [
         service("kubernetes", "default", "10.96.0.1", {"name": "https", "port": 443}),
@@ -148,14 +151,18 @@ def test_resolv_conf_by_policy() -> None:
     assert text(dnsPolicy="Default") == plain
     assert text(hostNetwork=True) == plain
     assert text(hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet") == cluster
-    assert text(dnsConfig={"options": [{"name": "ndots", "value": "1"}], "searches": ["x"]}).endswith("options ndots:1\n")
+    assert text(dnsConfig={"options": [{"name": "ndots", "value": "1"}], "searches": ["x"]}).endswith(
+        "options ndots:1\n"
+    )
 
 
 def test_hostnames() -> None:
     assert dns.names_of(pod(), "c.l", "node-1") == ("web", "")
     assert dns.names_of(pod(hostNetwork=True), "c.l", "node-1") == ("node-1", "")
     assert dns.names_of(pod(hostname="h", subdomain="s"), "c.l", "n") == ("h", "h.s.default.svc.c.l")
-    assert dns.names_of(pod(hostname="h", subdomain="s", setHostnameAsFQDN=True), "c.l", "n")[0] == "h.s.default.svc.c.l"
+    assert (
+        dns.names_of(pod(hostname="h", subdomain="s", setHostnameAsFQDN=True), "c.l", "n")[0] == "h.s.default.svc.c.l"
+    )
 
 
 def test_admission() -> None:
@@ -204,7 +211,9 @@ def test_quality_of_service() -> None:
 
 def test_security() -> None:
     def user(image_user: str = "", pod_context: Obj | None = None, **context: Any) -> str:
-        target = pod(container("main", securityContext=context), **({"securityContext": pod_context} if pod_context else {}))
+        target = pod(
+            container("main", securityContext=context), **({"securityContext": pod_context} if pod_context else {})
+        )
         return security_of(target, target["spec"]["containers"][0], Image("i", user=image_user)).user
 
     assert user() == ""
@@ -230,7 +239,13 @@ def test_only_what_changed_is_sent() -> None:
 
 def test_image_names() -> None:
     digest = "a@sha256:" + "0" * 64
-    policies = {"a": "Always", "a:latest": "Always", "a:1": "IfNotPresent", "r.io:5000/a": "Always", digest: "IfNotPresent"}
+    policies = {
+        "a": "Always",
+        "a:latest": "Always",
+        "a:1": "IfNotPresent",
+        "r.io:5000/a": "Always",
+        digest: "IfNotPresent",
+    }
     assert {name: images.default_policy(name) for name in policies} == policies
     config = '{"auths": {"https://r.io/v1/": {"auth": "dTpw"}, "docker.io": {"username": "x", "password": "y"}}}'
     import base64
@@ -254,7 +269,11 @@ def test_node_status() -> None:
     gpus = ({"example.com/gpu": "2"}, {"example.com/gpu": "1"})
     status = node_status.status(OPTIONS, Info("docker", "20.10"), [], good, *gpus, [], "T1")
     assert (status["capacity"]["example.com/gpu"], status["allocatable"]["example.com/gpu"]) == ("2", "1")
-    server = {**status, "capacity": {**status["capacity"], "example.com/foreign": "5"}, "conditions": [*first, {"type": "X"}]}
+    server = {
+        **status,
+        "capacity": {**status["capacity"], "example.com/foreign": "5"},
+        "conditions": [*first, {"type": "X"}],
+    }
     assert not node_status.worth_writing(server, {**status, "conditions": later})
     assert node_status.worth_writing(server, {**status, "conditions": broken})
 
@@ -264,7 +283,12 @@ def test_options() -> None:
             "--node-labels=a=b,c=d", "--no-service-proxy", "--port=1"]  # fmt: skip
     got = options.parse(argv)
     assert (got.capacity["cpu"], got.capacity["pods"], got.capacity["memory"]) == ("1", "30", "4Gi")
-    assert (got.cluster_dns, got.node_labels, got.service_proxy, got.port) == (("10.96.0.10",), {"a": "b", "c": "d"}, False, 1)
+    assert (got.cluster_dns, got.node_labels, got.service_proxy, got.port) == (
+        ("10.96.0.10",),
+        {"a": "b", "c": "d"},
+        False,
+        1,
+    )
     for bad in ("--capacity=cpu=lots", "--node-labels=a", "--runtime=rkt"):
         with pytest.raises(SystemExit):
             options.parse([*argv, bad])

@@ -54,7 +54,9 @@ def build(name: str, old: Obj | None = None) -> Obj:
     target, shown, facts = CASES[name]
     target = {**target, "status": old or {}}
     ip = shown.sandboxes[0].ip if shown.sandboxes else ""
-    return generate(target, shown, Facts(**facts), now=NOW, start_time="2026-01-02T03:04:05Z", host_ip="10.0.0.1", pod_ip=ip)
+    return generate(
+        target, shown, Facts(**facts), now=NOW, start_time="2026-01-02T03:04:05Z", host_ip="10.0.0.1", pod_ip=ip
+    )
 
 
 def test_golden() -> None:

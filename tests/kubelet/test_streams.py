@@ -125,7 +125,9 @@ def test_only_the_api_server_is_answered(nodes: Nodes, node: Options, namespace:
         if identity:
             context.load_cert_chain(pki / f"{identity}.crt", pki / f"{identity}.key")
         try:
-            with urllib.request.urlopen(f"https://{node.node_ip}:{node.port}{path}", context=context, timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"https://{node.node_ip}:{node.port}{path}", context=context, timeout=10
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

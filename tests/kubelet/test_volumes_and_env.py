@@ -165,7 +165,9 @@ def test_root_is_refused_where_it_must_not_run(nodes: Nodes, node: Options, name
 
 def test_containers_of_a_pod_share_what_they_should(nodes: Nodes, node: Options, namespace: str) -> None:
     server = container("server", ["sh", "-c", "while true; do echo hello | nc -l -p 8080; done"])
-    client = container("client", ["sh", "-c", "until nc -w 1 127.0.0.1 8080 > /dev/termination-log; do sleep 0.2; done"])
+    client = container(
+        "client", ["sh", "-c", "until nc -w 1 127.0.0.1 8080 > /dev/termination-log; do sleep 0.2; done"]
+    )
     pod = nodes.pod(namespace, node, containers=[client, server], restartPolicy="Never", shareProcessNamespace=True)
     final = nodes.wait(pod, lambda p: "terminated" in status_of(p, "client").get("state", {}))
     assert status_of(final, "client")["state"]["terminated"]["message"] == "hello\n"
@@ -191,7 +193,9 @@ def test_a_service_account_token(nodes: Nodes, node: Options, namespace: str) ->
     from minikube_py.api.gvr import GVR, SERVICEACCOUNTS
 
     nodes.client.create(SERVICEACCOUNTS, new_object(SERVICEACCOUNTS, "robot", namespace))
-    volumes = [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}}]
+    volumes = [
+        {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}}
+    ]
     token = told(
         nodes, node, namespace, "cat /t/token", fields={"volumeMounts": [{"name": "t", "mountPath": "/t"}]},
         volumes=volumes, serviceAccountName="robot",
