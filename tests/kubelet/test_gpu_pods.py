@@ -96,14 +96,27 @@ def test_a_restarted_container_and_kubelet_keep_the_card(
     nodes.wait_gone(pod)
 
 
-def test_a_lost_card_leaves_the_nodes_allocatable(nodes: Nodes, gpu_node: Options) -> None:
+def test_a_lost_card_leaves_the_nodes_allocatable(nodes: Nodes, gpu_node: Options, namespace: str) -> None:
+    pod = nodes.pod(namespace, gpu_node, "holds", asking(2))
+    nodes.wait(pod, is_ready)
+
+    def health(found: Obj) -> list[str]:
+        (resource,) = found["status"]["containerStatuses"][0]["allocatedResourcesStatus"]
+        assert resource["name"] == GPU
+        return sorted(device["health"] for device in resource["resources"])
+
+    assert health(nodes.get(pod)) == ["Healthy", "Healthy"]
     state = MockState(Path(gpu_node.root_dir, "gpus", "state"))
     started = time.monotonic()
     state.xid(0, 79)
     harness.eventually(lambda: allocatable(nodes, gpu_node) == "1 of 2", what="one card less")
     assert time.monotonic() - started < 10
+    nodes.wait(pod, lambda p: health(p) == ["Healthy", "Unhealthy"], what="the card's health in the pod's status")
     state.recover(0)
     harness.eventually(lambda: allocatable(nodes, gpu_node) == "2 of 2", what="the card is back")
+    nodes.wait(pod, lambda p: health(p) == ["Healthy", "Healthy"])
+    nodes.delete(pod)
+    nodes.wait_gone(pod)
 
 
 def test_a_node_without_its_cards_says_zero(nodes: Nodes, gpu_node: Options) -> None:
