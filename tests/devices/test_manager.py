@@ -138,7 +138,10 @@ def test_health(node: Node) -> None:
     eventually(lambda: node.manager.allocatable() == {RESOURCE: "2"}, what="one card less")
     assert node.manager.capacity() == {RESOURCE: "3"}
     assert node.visible(a) == held, "nobody takes it away"
-    assert [device.healthy for device in node.manager.held("a")["c0"]] == [False]
+    (uuid,) = held
+    unhealthy = {"name": RESOURCE, "resources": [{"resourceID": uuid, "health": "Unhealthy"}]}
+    assert node.manager.health("a") == {"c0": [unhealthy]}
+    assert node.manager.holders() == {"a"}
     node.manager.admit(pod("b", 2))
     node.state.xid((index + 1) % 3, 48)
     eventually(lambda: node.manager.allocatable() == {RESOURCE: "1"}, what="a card that answers but is broken")
