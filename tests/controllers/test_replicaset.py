@@ -51,7 +51,7 @@ def test_finished_pods_are_replaced_and_kept(client: Client, namespace: str) -> 
         pod = eventually(lambda: live_pods(client, namespace))[0]
         client.patch(PODS, name_of(pod), {"status": {"phase": "Failed"}}, namespace, subresource="status")
         eventually(lambda: len(live_pods(client, namespace)) == 2)
-        assert _status(client, namespace, "job")["replicas"] == 1
+        eventually(lambda: _status(client, namespace, "job").get("replicas") == 1)
 
 
 def test_adopts_and_releases(client: Client, namespace: str) -> None:
