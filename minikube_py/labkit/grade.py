@@ -6,6 +6,7 @@ from an exit code or from output; a missing or incomplete file, a scene that can
 """
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -154,10 +155,19 @@ def _check(attempt: Attempt, chosen: list[Stage], manifests: list[Obj], nonce: s
         sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "minikube_py.labkit.plugin",
         "--import-mode=importlib", "-c", "/dev/null", "--rootdir", str(checks), "--labkit-request", str(request), str(checks),
     ]  # fmt: skip
+    # Only our own plugin: others cost start-up time, and what the user has installed or set must not decide a verdict.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     limit = _START_SECONDS + sum(stage.timeout for stage in chosen)
     try:
         done = subprocess.run(
-            command, cwd=scratch, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
+            command,
+            cwd=scratch,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         raise Infrastructure(f"the checks did not end within {limit:g} s") from None

@@ -20,16 +20,23 @@ class NotYet(Exception):
     """Raised by a look: it does not hold now; the text says what was seen instead."""
 
 
+class Hopeless(Exception):
+    """Raised by a look: it does not hold and never will, so that nobody need wait for the deadline."""
+
+
 def eventually(
     look: Callable[[], T], *, expected: str, within: float, where: str = "", every: float = EVERY, clock: Clock = REAL
 ) -> T:  # fmt: skip
     """The first truthy value that `look` returns within so many seconds.
 
-    `look` may raise NotYet or NotFound to say what it saw instead. Raises CheckFailed with the last thing seen.
+    `look` may raise NotYet or NotFound to say what it saw instead, or Hopeless. Raises CheckFailed with the last thing seen.
     """
     deadline, seen, samples = clock.monotonic() + within, "nothing", 0
     while True:
-        value, note = _sample(look)
+        try:
+            value, note = _sample(look)
+        except Hopeless as error:
+            raise CheckFailed(expected, str(error), where) from None
         if note is None:
             samples += 1
             if value:

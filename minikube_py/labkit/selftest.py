@@ -18,7 +18,7 @@ from minikube_py.labkit.lab import Lab
 from minikube_py.labkit.plugin import FAILED, PASSED
 
 _KEY = b"selftest"
-_SIDE_BY_SIDE = 3
+_SIDE_BY_SIDE = 5
 _JUNK_SECONDS = 2.0
 _JUNK = {
     "junk-empty": {},

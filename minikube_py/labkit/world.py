@@ -92,15 +92,11 @@ class World:
             pod = self.client.get(PODS, name, namespace)
             if condition_is(pod, "Ready"):
                 return pod
-            if pod["status"].get("phase") in ("Succeeded", "Failed"):
-                return pod  # it never will be
-            raise observe.NotYet(describe_pod(pod))
+            ended = pod["status"].get("phase") in ("Succeeded", "Failed")
+            raise (observe.Hopeless if ended else observe.NotYet)(describe_pod(pod))
 
         expected, where = f"Pod {name} is Ready", f"kubectl describe pod {name} -n {namespace}"
-        pod = self.eventually(look, expected=expected, within=within, where=where)
-        if not condition_is(pod, "Ready"):
-            raise CheckFailed(expected, describe_pod(pod), where)
-        return pod
+        return self.eventually(look, expected=expected, within=within, where=where)
 
     def replace_data(self, resource: GVR, name: str, namespace: str, key: str, value: str) -> None:
         """Edit one key of a ConfigMap or Secret, as somebody else would."""
