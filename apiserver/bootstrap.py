@@ -10,6 +10,8 @@ bootstrap, and the post-start hooks of pkg/registry/*/rest.
 import contextlib
 import ipaddress
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from apiserver.auth import policy
@@ -24,6 +26,8 @@ from minikube_py.api.meta import set_condition
 from minikube_py.api.types import Obj
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_REPLACED = ("Endpoints", "EndpointSlice")
+_PARALLEL = 16
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
 _PRIORITIES = {
     "system-node-critical": (2000001000, "Used for system critical pods that must not be moved from their current node."),
@@ -32,18 +36,21 @@ _PRIORITIES = {
 
 
 def ensure(server: Server) -> None:
-    """Create what is missing. Raises StoreUnavailable."""
-    for obj in objects(server.options):
-        _ensure(server, obj)
-    for obj in endpoints(server.options):
-        _ensure(server, obj, replace=True)
+    """Create what is missing, many at a time, since each waits for the disk. Raises StoreUnavailable."""
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="bootstrap") as pool:
+        for group in (namespaces(), objects(server.options), endpoints(server.options)):
+            list(pool.map(partial(_ensure, server), group))
     server.registry.change("servicecidrs.networking.k8s.io", "", "kubernetes", lambda cidr: _ready(cidr, server))
 
 
-def objects(options: Options) -> Iterator[Obj]:
-    """All but the endpoints, in an order in which each may refer to what comes before."""
+def namespaces() -> Iterator[Obj]:
+    """Where everything else goes."""
     for name in _NAMESPACES:
         yield _object("v1", "Namespace", name)
+
+
+def objects(options: Options) -> Iterator[Obj]:
+    """What is made once, in no particular order."""
     yield from policy.objects()
     for name, (value, text) in _PRIORITIES.items():
         yield _object("scheduling.k8s.io/v1", "PriorityClass", name, value=value, description=text)
@@ -119,7 +126,7 @@ def _trust(options: Options) -> Obj:
     return _object("v1", "ConfigMap", "extension-apiserver-authentication", "kube-system", data=data)
 
 
-def _ensure(server: Server, obj: Obj, *, replace: bool = False) -> None:
+def _ensure(server: Server, obj: Obj) -> None:
     group, _, version = obj["apiVersion"].rpartition("/")
     row = table.by_kind(group, version, obj["kind"])
     assert row is not None, f"{obj['apiVersion']} {obj['kind']} is not served"
@@ -128,5 +135,5 @@ def _ensure(server: Server, obj: Obj, *, replace: bool = False) -> None:
     if server.store.get(row.key(call.namespace, call.name)) is None:
         with contextlib.suppress(errors.AlreadyExists):
             server.registry.create(call, obj)
-    elif replace:
+    elif obj["kind"] in _REPLACED:
         server.registry.update(call, lambda old: {**old, **{k: v for k, v in obj.items() if k != "metadata"}}, retry=True)

@@ -24,16 +24,16 @@ def guards(authorizer: Authorizer, lookup: Lookup) -> dict[str, Guard]:
 
     def role(call: Call, new: Obj, old: Obj | None) -> None:
         if old is None or new.get("rules") != old.get("rules"):
-            _check(authorizer, call, new.get("rules") or [], "escalate", new["metadata"].get("name", ""))
+            _check(authorizer, call, lambda: new.get("rules") or [], "escalate", new["metadata"].get("name", ""))
         if new.get("aggregationRule") and (old is None or new["aggregationRule"] != old.get("aggregationRule")):
             everything: list[Obj] = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-            _check(authorizer, call, everything, "escalate", new["metadata"].get("name", ""))
+            _check(authorizer, call, lambda: everything, "escalate", new["metadata"].get("name", ""))
 
     def binding(call: Call, new: Obj, old: Obj | None) -> None:
         same = old is not None and all(new.get(key) == old.get(key) for key in ("subjects", "roleRef"))
         ref = new.get("roleRef") or {}
         if not same and not _may_everything(call):  # a master may also bind to a role that comes later
-            _check(authorizer, call, _rules(authorizer, lookup, call, ref), "bind", ref.get("name", ""), ref)
+            _check(authorizer, call, lambda: _rules(authorizer, lookup, call, ref), "bind", ref.get("name", ""), ref)
 
     kinds = {"roles": role, "clusterroles": role, "rolebindings": binding, "clusterrolebindings": binding}
     return {f"{plural}.{_GROUP}": guard for plural, guard in kinds.items()}
@@ -53,7 +53,10 @@ def _may_everything(call: Call) -> bool:
     return MASTERS in call.user.groups
 
 
-def _check(authorizer: Authorizer, call: Call, rules: list[Obj], verb: str, name: str, ref: Obj | None = None) -> None:
+def _check(
+    authorizer: Authorizer, call: Call, rules: Callable[[], list[Obj]], verb: str, name: str, ref: Obj | None = None
+) -> None:
+    """In: `rules` are only looked up for those who do not have the verb itself."""
     who = call.user
     assert isinstance(who, UserInfo), "the edge makes every call with an authenticated user"
     if _may_everything(call):
@@ -62,7 +65,7 @@ def _check(authorizer: Authorizer, call: Call, rules: list[Obj], verb: str, name
     if authorizer.verdict(who, Asked(verb, _GROUP, plural, "", call.namespace, name)).allowed:
         return
     held = [grant for grant in authorizer.rbac.grants(who) if grant.namespace in ("", call.namespace)]
-    missing = [rule for rule in rules if not covered(rule_of(rule), held)]
+    missing = [rule for rule in rules() if not covered(rule_of(rule), held)]
     if missing:
         shown = "\n".join(_shown(rule) for rule in missing)
         subject = f'{call.row.qualified} "{call.name}"'

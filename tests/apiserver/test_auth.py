@@ -148,6 +148,12 @@ def test_escalation_is_refused(people: dict[str, Wire], ns: str, granted: Any) -
     assert bob("POST", bindings, {"metadata": {"name": "own"}, "roleRef": own, "subjects": [user("ann")]}).status == 201
 
 
+def test_masters_may_bind_what_does_not_exist_yet(wire: Wire, ns: str) -> None:
+    ref = {"apiGroup": GROUP, "kind": "Role", "name": "later"}
+    early = {"metadata": {"name": "early"}, "roleRef": ref, "subjects": [user("bob")]}
+    assert wire("POST", f"{RBAC}/namespaces/{ns}/rolebindings", early).status == 201
+
+
 def test_a_node_may_do_what_a_kubelet_needs_and_no_more(people: dict[str, Wire], wire: Wire) -> None:
     node = people["node1"]
     assert node("POST", "/api/v1/nodes", {"metadata": {"name": "node1"}}).status == 201
