@@ -201,6 +201,9 @@ def test_an_image_change_restarts_the_container(nodes: Nodes, node: Options, nam
     after = nodes.wait(pod, lambda p: status_of(p, "main")["restartCount"] == 1 and is_ready(p))
     assert status_of(after, "main")["image"] == "mkpy-test-other:1"
     assert after["status"]["observedGeneration"] == after["metadata"]["generation"]
+    nodes.delete(pod)
+    nodes.wait_gone(pod)
+    bridge.engine.api.remove_image("mkpy-test-other:1", force=True)
 
 
 def test_limits_are_changed_in_place(nodes: Nodes, node: Options, namespace: str, bridge: Bridge) -> None:
