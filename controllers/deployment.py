@@ -2,7 +2,7 @@
 
 Who calls it: `controllers.main`. Invariants: never more than replicas + maxSurge pods asked for, never fewer than
 replicas - maxUnavailable available by its doing; every step is one guarded write computed from what is there, so it may
-crash anywhere and go on. Stop 5 of the data path.
+crash anywhere and go on. Stop of the data path: 7.
 Upstream: pkg/controller/deployment/{deployment_controller,sync,rolling,recreate}.go.
 """
 

@@ -1,7 +1,7 @@
 """ReplicaSet: as many pods as `spec.replicas` says; the same code, given another row, is ReplicationController.
 
 Who calls it: `controllers.main`. Invariant: it never acts on a copy older than its own last write, so it neither makes a
-pod too many nor deletes one twice. Stop 6 of the data path.
+pod too many nor deletes one twice. Stop of the data path: 7.
 Upstream: pkg/controller/replicaset/replica_set.go.
 """
 

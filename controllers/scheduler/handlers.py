@@ -2,7 +2,7 @@
 
 Who calls it: the informers' threads, through main.py. Invariant: the snapshot changes and the parked pods are woken in one
 critical section, the same one in which a pod is judged and parked, so no event can slip between a verdict and its parking.
-Stop 4 of the data path for the scheduler. Upstream: pkg/scheduler/eventhandlers.go.
+Stop of the data path: 8. Upstream: pkg/scheduler/eventhandlers.go.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,6 @@
 """The scheduler: wires queue, snapshot, profile and writers together and runs the scheduling loop.
 
-Who calls it: controllers/main.py, through `start`, once this instance leads. Stop 6 of the data path: a pending pod leaves
-here with a node.
+Who calls it: controllers/main.py, through `start`, once this instance leads. Stop of the data path: 8.
 Invariants: decisions are made one at a time, under one lock, on a snapshot that already counts every decision made before
 (`assume`), so no node is given more than it has. An assumption is taken back only after the API said that the pod is not
 bound. All state is rebuilt from the API at start: killed anywhere, a new scheduler neither repeats nor loses a binding.
