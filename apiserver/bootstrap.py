@@ -30,7 +30,10 @@ _REPLACED = ("Endpoints", "EndpointSlice")
 _PARALLEL = 16
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
 _PRIORITIES = {
-    "system-node-critical": (2000001000, "Used for system critical pods that must not be moved from their current node."),
+    "system-node-critical": (
+        2000001000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
     "system-cluster-critical": (2000000000, "Used for system critical pods that must run in the cluster."),
 }
 
@@ -57,8 +60,20 @@ def objects(options: Options) -> Iterator[Obj]:
     cidr = options.service_cluster_ip_range
     yield _object("networking.k8s.io/v1", "ServiceCIDR", "kubernetes", spec={"cidrs": [cidr]})
     yield _service(cidr)
+    if options.cluster_dns:
+        yield _dns_service(options.cluster_dns)
     yield from _flow_control()
     yield _trust(options)
+
+
+def _dns_service(address: str) -> Obj:
+    """The name and address of cluster DNS. It has no endpoints: every node's own server answers at this address."""
+    ports = [
+        {"name": name, "port": 53, "protocol": protocol} for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))
+    ]
+    service = _object("v1", "Service", "kube-dns", "kube-system", spec={"clusterIP": address, "ports": ports})
+    service["metadata"]["labels"] = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    return service
 
 
 def _object(api_version: str, kind: str, name: str, namespace: str = "", **fields: object) -> Obj:
@@ -105,9 +120,7 @@ def _flow_control() -> Iterator[Obj]:
     limited: Obj = {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}
     yield _object(_FLOW, "PriorityLevelConfiguration", "exempt", spec=exempt)
     yield _object(_FLOW, "PriorityLevelConfiguration", "catch-all", spec={"type": "Limited", "limited": limited})
-    everything = [
-        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}
-    ]
+    everything = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}]
     urls = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
     for name, precedence, groups in (
         ("exempt", 1, ["system:masters"]), ("catch-all", 10000, ["system:unauthenticated", "system:authenticated"]),
@@ -136,4 +149,6 @@ def _ensure(server: Server, obj: Obj) -> None:
         with contextlib.suppress(errors.AlreadyExists):
             server.registry.create(call, obj)
     elif obj["kind"] in _REPLACED:
-        server.registry.update(call, lambda old: {**old, **{k: v for k, v in obj.items() if k != "metadata"}}, retry=True)
+        server.registry.update(
+            call, lambda old: {**old, **{k: v for k, v in obj.items() if k != "metadata"}}, retry=True
+        )

@@ -34,6 +34,7 @@ class Options:
     encryption_key: str = ""
     service_cluster_ip_range: str = "10.96.0.0/16"
     service_node_port_range: str = "30000-32767"
+    cluster_dns: str = ""
     advertise_address: str = ""
     advertise_port: int = 0
     kubelet_client_cert: str = ""
@@ -59,13 +60,17 @@ class Options:
             try:
                 ipaddress.ip_address(address)
             except ValueError:
-                raise OptionError(f"{address} is not an IP address: --bind and --advertise-address take addresses") from None
+                raise OptionError(
+                    f"{address} is not an IP address: --bind and --advertise-address take addresses"
+                ) from None
         if self.store != "sqlite" and not self.store.startswith("etcd://"):
             raise OptionError(f"--store {self.store} is neither sqlite nor etcd://HOST:PORT")
 
         low, _, high = self.service_node_port_range.partition("-")
         if not (low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) < 65536):
-            raise OptionError(f"--service-node-port-range {self.service_node_port_range} is not a range such as 30000-32767")
+            raise OptionError(
+                f"--service-node-port-range {self.service_node_port_range} is not a range such as 30000-32767"
+            )
 
     @property
     def node_ports(self) -> range:
@@ -89,6 +94,7 @@ _HELP = {
     "service_account_key": "private key that signs service-account tokens (PEM, EC or RSA)",
     "encryption_key": "file with the key that encrypts Secrets at rest",
     "disable_admission_plugins": "admission plugins to leave out, by name, comma-separated",
+    "cluster_dns": "make the Service kube-system/kube-dns with this cluster IP, which the nodes' own DNS servers answer",
     "advertise_address": "address that pods reach this server by",
     "audit_log": "file that receives one JSON line per write",
 }

@@ -8,7 +8,6 @@ Upstream: cmd/kubelet/app/server.go.
 
 import ipaddress
 import logging
-import signal
 import sys
 import threading
 from dataclasses import replace
@@ -45,6 +44,7 @@ from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import NODES, PODS, SERVICES
 from minikube_py.api.meta import namespace_of, uid_of
 from minikube_py.api.types import Obj
+from minikube_py.client import termination
 from minikube_py.client.events import EventRecorder
 from minikube_py.client.informer import SharedInformers
 from minikube_py.client.kubeconfig import load
@@ -56,9 +56,7 @@ __all__ = ["Options", "parse", "run"]
 
 def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT. Raises ValueError or OSError when the options cannot work."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    ended = termination.event()
     kubelet = Kubelet(options, REAL)
     kubelet.start(ended)
     ended.wait()

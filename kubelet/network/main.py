@@ -9,9 +9,7 @@ Upstream: cmd/kube-proxy.
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from kubelet.network.proxy import ServiceProxy
 from kubelet.network.rules import Scope, table_name
 from minikube_py.api.gvr import NODES
 from minikube_py.api.meta import name_of
+from minikube_py.client import termination
 from minikube_py.client.informer import Informer, SharedInformers
 from minikube_py.client.kubeconfig import load
 from minikube_py.client.rest import Client
@@ -54,9 +53,7 @@ def parse(argv: Sequence[str]) -> Options:
 
 def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT. Raises OSError when the bridge is missing."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    ended = termination.event()
     ensure_host(options.bridge, options.service_cidr)
     informers = SharedInformers(Client(load(options.kubeconfig), user_agent="minikube-py/kube-proxy"))
     nodes = informers.of(NODES)

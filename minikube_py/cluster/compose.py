@@ -37,10 +37,12 @@ def init(state: Path, port: int) -> None:
 
 def clean() -> None:
     """Remove the pods' containers and the packet rules the node agents made (they outlive `docker compose stop`)."""
+    from kubelet import cgroups
     from kubelet.network import cleanup
 
     engine.remove_containers(PROFILE.name)
     cleanup.remove_all(PROFILE.name)
+    cgroups.remove_all(PROFILE.name)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Who calls it: the CLI and `make down`. Invariant: what is removed carries the profile's name or label; it works on half-built
 and half-removed profiles alike, and can be run again. Order: processes (so that nothing is made again), containers, network,
-nft tables, mounts, files, the context in the user's kubeconfig, and the engine if we had started it and nobody needs it.
+nft tables, cgroups, mounts, files, the context in the user's kubeconfig, and the engine if we had started it and nobody
+needs it.
 """
 
 from contextlib import suppress
@@ -24,10 +25,12 @@ def down(profile: Profile, progress: Progress) -> None:
             if engine.answers():
                 engine.remove_containers(profile.name)
                 engine.remove_network(profile)
-        with progress.phase("host network and mounts"):
+        with progress.phase("host network, cgroups and mounts"):
+            from kubelet import cgroups
             from kubelet.network import cleanup
 
             cleanup.remove_all(profile.name)
+            cgroups.remove_all(profile.name)
             engine.unmount_under(profile.directory)
     with progress.phase("files"):
         with suppress(OSError, ClusterError):

@@ -33,6 +33,8 @@ def add(profile: Profile, count: int = 1) -> Profile:
 
 def remove(profile: Profile, name: str) -> Profile:
     """Take a node out for good: its kubelet, its containers, its directory and its Node object."""
+    from kubelet import cgroups
+
     node = profile.node(name)
     rest = profile.without_node(name)
     _apply(rest)
@@ -42,6 +44,7 @@ def remove(profile: Profile, name: str) -> Profile:
     if profile.runtime == "docker":
         _forget_network(profile, name)
         engine.remove_containers(profile.name, name)
+        cgroups.remove_all(profile.name, name)
         engine.unmount_under(profile.node_directory(node))
     profiles.remove_tree(profile.node_directory(node))
     return rest

@@ -86,7 +86,7 @@ def test_its_end_is_everybodys(supervised: Path) -> None:
     pids = [_pid(supervised, "node-1"), _pid(supervised, "node-2")]
     os.kill(int((supervised / "run" / "supervisor.pid").read_text()), signal.SIGTERM)
     harness.eventually(lambda: not any(process.alive(pid) for pid in pids), what="the components gone")
-    assert not list((supervised / "run").glob("node-*.pid"))
+    harness.eventually(lambda: not list((supervised / "run").glob("*.pid")), what="its pid files gone")
 
 
 def test_a_component_that_cannot_start_says_why_and_is_tried_ever_less_often(supervised: Path) -> None:

@@ -59,7 +59,8 @@ def test_a_new_kubelet_finds_what_runs(simulated: Nodes, namespace: str) -> None
     harness.eventually(lambda: not runtime.list_all(dropped["metadata"]["uid"]), what="the orphan's containers to go")
     assert len(runtime.list_all(kept["metadata"]["uid"])) == 2
     assert simulated.get(kept)["status"] == kept["status"]
-    assert not Path(options.root_dir, "pods", dropped["metadata"]["uid"]).exists()
+    orphan = Path(options.root_dir, "pods", dropped["metadata"]["uid"])
+    harness.eventually(lambda: not orphan.exists(), what="the orphan's directory to go")
     simulated.stop(options)
 
 
