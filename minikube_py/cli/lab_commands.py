@@ -137,6 +137,8 @@ def _show(report: "Report", lab: "Lab", place: Path) -> None:
         click.echo(
             f" {click.style(mark, fg=colour)} {stage.id:<12} {stage.title:<60} {stage.points:>3}  {stage.seconds:5.1f} s"
         )
+        for note in stage.notes:
+            click.echo(f"     {note}")
         if stage.verdict in ("failed", "infrastructure") and lab.stage(stage.id).visibility == "public":
             for label, text in (("expected", stage.expected), ("observed", stage.observed), ("look at", stage.look)):
                 if text:

@@ -41,6 +41,7 @@ class StageResult:
     expected: str = ""
     observed: str = ""
     look: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

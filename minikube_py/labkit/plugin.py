@@ -79,6 +79,7 @@ class Run:
             raise Infrastructure(f"the check {one.id!r} did not end within its {one.timeout:g} s")
 
         before = signal.signal(signal.SIGALRM, ring)
+        self.world_.notes.clear()
         signal.setitimer(signal.ITIMER_REAL, one.timeout)
         try:
             return (yield)
@@ -92,7 +93,7 @@ class Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if call.when == "call" or call.excinfo is not None:
-            self._record(self.lab.stage(_stage_of(item)), _outcome(call))
+            self._record(self.lab.stage(_stage_of(item)), {**_outcome(call), "notes": list(self.world_.notes)})
         return report
 
     def _record(self, stage: Stage, outcome: dict[str, Any]) -> None:

@@ -74,6 +74,11 @@ class Traffic:
             self._samples.append(Sample(at, fetch(self._url, self._timeout)))
             self._clock.wait(self._stop, max(0.0, self._every - (self._clock.monotonic() - at)))
 
+    def steady(self, count: int = 5) -> bool:
+        """True if the last `count` requests were all answered with 200."""
+        last = list(self._samples)[-count:]
+        return len(last) == count and all(sample.ok for sample in last)
+
     def samples(self, since: float = 0.0, until: float = float("inf")) -> list[Sample]:
         """What was asked between the two moments. Raises Infrastructure when nothing was."""
         found = [sample for sample in list(self._samples) if since <= sample.at <= until]

@@ -38,6 +38,7 @@ class World:
         self.profile_name, self.params, self.nonce, self.clock = profile, params, nonce, clock
         self.manifests = manifests or []
         self.chance = random.Random(nonce)
+        self.notes: list[str] = []
         self.containers = Containers(profile)
 
     @property
@@ -60,6 +61,10 @@ class World:
     def fresh(self, what: str) -> str:
         """A value nobody could know before this run."""
         return f"{what}-{self.nonce}-{self.chance.randrange(10**6):06}"
+
+    def note(self, text: str) -> None:
+        """Something worth knowing about the running check, shown whether it passes or not."""
+        self.notes.append(text)
 
     def eventually(self, look: Callable[[], T], *, expected: str, within: float, where: str = "") -> T:
         """`observe.eventually` on this world's clock."""
