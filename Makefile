@@ -5,23 +5,24 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PROFILE ?= minikube-py
 UP_FLAGS ?=
+REAL := apiserver or docker or etcd or cluster or netns
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help up down test check bench clean setup system wheels compose-up compose-down
-help:  ## this list
+.PHONY: help up down test check lint unit bench clean setup system wheels compose-up compose-down
+help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP)  ## create .venv and install what the code needs
+setup: $(STAMP) ## create .venv and install what the code needs
 $(STAMP): pyproject.toml hack/setup.sh
 	@hack/setup.sh $(VENV)
 
 system:
 	@hack/system.sh
 
-up: setup  ## start a three-node cluster with a sample (sudo or root)
+up: setup ## start a three-node cluster with a sample (sudo or root)
 	@$(PY) -m minikube_py.cli.main up --sample -p $(PROFILE) $(UP_FLAGS)
 
-down: setup  ## remove everything `make up` made
+down: setup ## remove everything `make up` made
 	@$(PY) -m minikube_py.cli.main down -p $(PROFILE)
 
 wheels: setup
@@ -34,18 +35,24 @@ compose-up: ## the same cluster as containers, with etcd (docker compose or dock
 compose-down: ## remove the compose cluster and its pods
 	@$(COMPOSE) stop && $(COMPOSE) --profile cleanup run --rm cleanup && $(COMPOSE) down -v --remove-orphans
 
-check: setup  ## the fast gate: lint, types, import layers, pure tests
+check: setup ## the fast gate: lint, types, import layers, pure tests
+	@$(MAKE) --no-print-directory -j2 lint unit
+
+lint: setup
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check -q .
 	@$(VENV)/bin/mypy --strict minikube_py apiserver kubelet controllers tests
-	@$(VENV)/bin/lint-imports
-	@$(PY) -m pytest -q -m "not apiserver and not docker and not etcd and not cluster and not netns"
+	@$(VENV)/bin/lint-imports >/dev/null || $(VENV)/bin/lint-imports
 
-test: setup system  ## the whole suite, real etcd, Docker and kubectl included (sudo or root)
+unit: setup
+	@$(PY) -m pytest -q -n 2 -m "not ($(REAL))"
+
+test: setup system ## the whole suite, real etcd, Docker and kubectl included (sudo or root)
 	@$(MAKE) --no-print-directory check
-	@$(PY) -m pytest -q -m "apiserver or docker or etcd or cluster or netns"
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "$(REAL)" --ignore tests/e2e --ignore tests/labs
+	@$(PY) -m pytest -q -m "$(REAL)" tests/e2e tests/labs
 
-bench: setup system  ## measure start-up, memory, API, pods and failover
+bench: setup system ## measure start-up, memory, API, pods and failover
 	@$(PY) -m bench $(BENCH)
 
-clean:  ## remove .venv and caches
+clean: ## remove .venv and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
