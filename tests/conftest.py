@@ -14,7 +14,9 @@ from tests import harness
 
 if TYPE_CHECKING:
     import docker
+
     from minikube_py.client.rest import Client
+    from tests.clusters import Cluster
 
 _MARKS = {"apiserver": "apiserver", "docker_engine": "docker", "etcd": "etcd", "cluster": "cluster"}
 _serial = itertools.count(1)
@@ -146,3 +148,12 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator["docker.
         engine = docker.from_env()
         yield engine
         engine.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(docker_engine: "docker.DockerClient", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cluster"]:
+    """The three-node cluster that most tests of whole clusters share."""
+    from tests.clusters import running_cluster
+
+    with pytest.MonkeyPatch.context() as patch, running_cluster("e2e", tmp_path_factory.mktemp("e2e"), patch) as one:
+        yield one
