@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from apiserver import protobuf
+from apiserver.resources import schemas
 from minikube_py.api import schema, yaml
 from minikube_py.api.errors import BadRequest, Cause, RequestEntityTooLarge, UnsupportedMediaType, invalid
 from minikube_py.api.schema import DecodeError, Node
@@ -79,11 +80,14 @@ def check_size(length: int) -> None:
         raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
 
 
-def patch_kind(content_type: str | None) -> str:
-    """Which patch a Content-Type names: json, merge, strategic or apply. Raises UnsupportedMediaType."""
+def patch_kind(content_type: str | None, *, strategic: bool = True) -> str:
+    """Which patch a Content-Type names: json, merge, strategic (for kinds that have it) or apply.
+
+    Raises UnsupportedMediaType.
+    """
     kind = _PATCHES.get(media_type(content_type))
-    if kind is None:
-        raise _unknown_format(list(_PATCHES))
+    if kind is None or (kind == "strategic" and not strategic):
+        raise _unknown_format([name for name, kind in _PATCHES.items() if strategic or kind != "strategic"])
     return kind
 
 
@@ -127,7 +131,12 @@ def decode(
         return made, []
     if form == "protobuf":  # it can hold neither a duplicate nor a field we do not know
         return made, []
-    strict = _json_strict(body, node, unknown) if form == "json" else [*_yaml_duplicates(body), *_named(unknown)]
+    if form != "json":
+        strict = [*_yaml_duplicates(body), *_named(unknown)]
+    elif node is not None and node.decoder is not None:  # upstream finds them in two passes
+        strict = [*_json_strict(body, None, []), *_named(unknown)]
+    else:
+        strict = _json_strict(body, node, unknown)
     return made, settle(strict, expected, field_validation)
 
 
@@ -223,7 +232,7 @@ def _check_kind(obj: Obj, expected: Kind) -> None:
         return
     group, _, version = api_version.rpartition("/") if api_version else (expected.group, "", expected.version)
     kind = kind or expected.kind
-    if schema.load().for_gvk(group, version, kind) is None:
+    if schemas.node_of(group, version, kind) is None:
         why = (
             f'no kind "{kind}" is registered for version "{api_version or expected.api_version}" in scheme "apiserver"'
         )

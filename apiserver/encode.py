@@ -33,7 +33,7 @@ def obj(request: Request, value: Obj, code: int = 200) -> Response:
 def one(request: Request, row: Row, stored: Stored, code: int = 200) -> Response:
     """One stored object in the form of `row`."""
     accepted = negotiate.negotiate(request.headers.get("accept"), TRANSFORMS)
-    if accepted is PLAIN and row.stored_as is None and "pretty" not in request.query:
+    if accepted is PLAIN and row.verbatim and "pretty" not in request.query:
         return Response(code, stored.raw, revision=str(stored.revision))
     value = convert.to_served(row, stored.obj())
     if accepted.kind == "Table":
@@ -53,7 +53,7 @@ def many(request: Request, row: Row, chunk: Chunk) -> Response:
     if chunk.remaining is not None:
         metadata["remainingItemCount"] = chunk.remaining
     head: Obj = {"kind": f"{row.kind}List", "apiVersion": row.api_version, "metadata": metadata}
-    if accepted is PLAIN and row.stored_as is None and "pretty" not in request.query:
+    if accepted is PLAIN and row.verbatim and "pretty" not in request.query:
         items = b",".join([stored.raw for stored in chunk.page.items])
         return Response(200, b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], items))
     objs = [convert.to_served(row, stored.obj()) for stored in chunk.page.items]
@@ -74,7 +74,7 @@ def events(request: Request, row: Row) -> tuple[str, str, Callable[[WatchEvent],
     """
     accepted = negotiate.negotiate(_without_stream(request.headers.get("accept")), TRANSFORMS, (negotiate.JSON,))
     if not accepted.kind:
-        return row.api_version, row.kind, None if row.stored_as is None else _converted(row)
+        return row.api_version, row.kind, None if row.verbatim else _converted(row)
     included, first = request.query.get("includeObject", ""), [True]
 
     def show(event: WatchEvent) -> bytes:

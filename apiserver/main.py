@@ -20,6 +20,7 @@ from apiserver.auth import authentication, escalation, rbac
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
 from apiserver.auth.tokens import ServiceAccountTokens
+from apiserver.customresources.catalogue import Catalogue
 from apiserver.expiry import EventExpiry
 from apiserver.metrics import Metrics
 from apiserver.options import OptionError, Options, parse
@@ -48,6 +49,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
     store = Store(open_backend(options.store, options.data_dir, options.encryption_key), fields_of, clock)
     store.start()
     try:
+        table.extend(Catalogue(store).custom)
         server = _build(options, store, clock)
         _start_audit(server)
         server.registry.allocators.repair()
@@ -108,7 +110,12 @@ def _store_answers(store: Store) -> str:
 def fields_of(plural_key: str, obj: Obj) -> dict[str, str]:
     """What field selectors see of a stored object."""
     row = table.by_plural_key(plural_key)
-    return strategies.for_row(row).fields(obj) if row else {}
+    if row is None:
+        return {}
+    fields: dict[str, str] = (
+        strategies.for_row(row).fields(obj) if row.custom is None else row.custom.definition.fields(obj)
+    )
+    return fields
 
 
 def main(argv: Sequence[str] | None = None) -> int:

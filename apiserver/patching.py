@@ -13,7 +13,7 @@ from apiserver import decode
 from apiserver.decode import Kind
 from apiserver.registry import Call, Make
 from apiserver.request import Request
-from apiserver.resources import convert
+from apiserver.resources import convert, schemas
 from apiserver.resources.row import Row
 from minikube_py.api import apply, errors, patch, schema
 from minikube_py.api.clock import REAL, rfc3339
@@ -39,14 +39,14 @@ def maker(request: Request, row: Row, call: Call) -> Make:
 
 def patcher_of(request: Request, expected: Kind, call: Call) -> Callable[[Obj], Obj]:
     """The function from an object of the expected kind to the patched one. Warnings of its last run are the call's."""
-    kind = decode.patch_kind(request.headers.get("content-type"))
+    kind = decode.patch_kind(request.headers.get("content-type"), strategic=call.row.custom is None)
     validation = decode.field_validation(request.query.get("fieldValidation", ""))
     parsed, repeated = decode.parse_patch(request.body, kind)
     if kind == "apply":
         return _applier(request, expected, call, parsed, repeated)
     if kind != "json" and not isinstance(parsed, dict):
         raise BadRequest("error decoding patch: a merge patch is a JSON object")
-    node = schema.load().for_gvk(*expected)
+    node = schemas.node_of(*expected)
 
     def make(live: Obj) -> Obj:
         patched = _patched(kind, live, parsed, node)
@@ -60,6 +60,11 @@ def patcher_of(request: Request, expected: Kind, call: Call) -> Callable[[Obj], 
         return new
 
     return make
+
+
+def _has_status(row: Row, node: schema.Node) -> bool:
+    """Whether status is written through an endpoint of its own."""
+    return "status" in (node.properties if row.custom is None else row.subresources)
 
 
 def _patched(kind: str, live: Obj, parsed: Any, node: schema.Node | None) -> Obj:
@@ -81,11 +86,13 @@ def _applier(request: Request, expected: Kind, call: Call, parsed: Any, repeated
     call.warnings = decode.settle(repeated, expected, decode.field_validation(request.query.get("fieldValidation", "")))
     for key, wanted in (("apiVersion", expected.api_version), ("kind", expected.kind)):
         if parsed.get(key) != wanted:
-            raise BadRequest(f"the {key} of the applied object ({parsed.get(key)}) does not match the request's ({wanted})")
+            raise BadRequest(
+                f"the {key} of the applied object ({parsed.get(key)}) does not match the request's ({wanted})"
+            )
     call.manager, call.applies = manager, True
-    node = schema.load().for_gvk(*expected)
+    node = schemas.node_of(*expected)
     assert node is not None, f"{expected} has a schema"
-    ignored = () if call.subresource or "status" not in node.properties else ("status",)
+    ignored = () if call.subresource or not _has_status(call.row, node) else ("status",)
     now = rfc3339(REAL.now())
 
     def make(live: Obj) -> Obj:

@@ -64,7 +64,7 @@ def api_documents(server: Server, request: Request, admitted: Admitted) -> Respo
     """/openapi/v2, /openapi/v3 and below; 304 when the client has it already."""
     headers = request.headers
     found = openapi.answer(
-        table.ROWS, request.path, accept=headers.get("accept"), if_none_match=headers.get("if-none-match")
+        table.rows(), request.path, accept=headers.get("accept"), if_none_match=headers.get("if-none-match")
     )
     kept = {"ETag": found.etag, "Vary": "Accept", "Cache-Control": "public"}
     return Response(200 if found.body else 304, found.body, headers=kept)
@@ -93,7 +93,7 @@ def token_issuer(server: Server, request: Request, admitted: Admitted) -> Respon
 def paths(server: Server, request: Request, admitted: Admitted) -> Response:
     """/: the paths there are."""
     roots = sorted(path for path in ROUTES if "<" not in path)
-    return encode.obj(request, {"paths": sorted({*roots, *(row.gvr.root for row in table.ROWS)})})
+    return encode.obj(request, {"paths": sorted({*roots, *(row.gvr.root for row in table.rows())})})
 
 
 def api_versions(server: Server, request: Request, admitted: Admitted) -> Response:
@@ -104,13 +104,13 @@ def api_versions(server: Server, request: Request, admitted: Admitted) -> Respon
 
 def groups(server: Server, request: Request, admitted: Admitted) -> Response:
     """/apis: every other group, or all their resources in one document."""
-    return _root(request, False, lambda: discovery.groups(table.ROWS))
+    return _root(request, False, lambda: discovery.groups(table.rows()))
 
 
 def _root(request: Request, core: bool, plain: Callable[[], Obj]) -> Response:
     accepted = negotiate.negotiate(request.headers.get("accept"), negotiate.AGGREGATED, (negotiate.JSON,))
     if accepted.kind:
-        document = discovery.aggregated(table.ROWS, core=core, api_version=accepted.api_version)
+        document = discovery.aggregated(table.rows(), core=core, api_version=accepted.api_version)
     else:
         document = plain()
     return Response(200, orjson.dumps(document), accepted.content_type, {"Vary": "Accept"})
@@ -118,13 +118,13 @@ def _root(request: Request, core: bool, plain: Callable[[], Obj]) -> Response:
 
 def group(server: Server, request: Request, admitted: Admitted) -> Response:
     """/apis/GROUP."""
-    return _found(request, discovery.group(table.ROWS, request.path.strip("/").split("/")[1]))
+    return _found(request, discovery.group(table.rows(), request.path.strip("/").split("/")[1]))
 
 
 def resources(server: Server, request: Request, admitted: Admitted) -> Response:
     """/api/v1, /apis/GROUP/VERSION."""
     name, _, version = "/".join(request.path.strip("/").split("/")[1:]).rpartition("/")
-    return _found(request, discovery.resources(table.ROWS, name, version))
+    return _found(request, discovery.resources(table.rows(), name, version))
 
 
 def _found(request: Request, document: Obj | None) -> Response:

@@ -20,7 +20,7 @@ import orjson
 from apiserver import strategies
 from apiserver.admission import chain
 from apiserver.options import Options
-from apiserver.resources import table
+from apiserver.resources import convert, table
 from apiserver.resources.row import Row
 from apiserver.storage.base import KeyExists, RevisionMismatch
 from apiserver.storage.cache import Store
@@ -87,7 +87,7 @@ class Registry:
         """One stored object by qualified plural, or None; for rules, which may lag behind another server as upstream's do."""
         row = _row(plural_key)
         stored = self.store.get(row.key(namespace, name), fresh=False)
-        return stored.obj() if stored else None
+        return convert.read(row, stored.obj()) if stored else None
 
     def lister(self, plural_key: str, namespace: str = "") -> list[Obj]:
         """All stored objects of a collection, or of its part in one namespace."""
@@ -122,7 +122,9 @@ class Registry:
             except KeyExists:
                 call.name = call.name if not generated else candidate["metadata"]["name"]
                 if attempt == attempts - 1:
-                    raise errors.already_exists(call.row.plural, candidate["metadata"]["name"], call.row.group) from None
+                    raise errors.already_exists(
+                        call.row.plural, candidate["metadata"]["name"], call.row.group
+                    ) from None
         raise AssertionError("unreachable")
 
     def _create(self, call: Call, obj: Obj) -> Stored:
@@ -148,7 +150,9 @@ class Registry:
             strategy.begin_create(obj, ctx)
             return self.unstored(key, obj)
         stored = _finishing(
-            attributes, lambda: strategy.begin_create(obj, ctx), lambda: self.store.create(key, obj)
+            attributes,
+            lambda: strategy.begin_create(obj, ctx),
+            lambda: self.store.create(key, convert.write(call.row, obj)),
         )
         strategy.after_create(obj, ctx)
         return stored
@@ -178,8 +182,8 @@ class Registry:
                 if (call.applies or strategy.create_on_update) and not call.subresource:
                     return self.create(call, make({})), True
                 raise errors.not_found(row.plural, call.name, row.group)
-            old = before.obj()
-            new = make(before.obj())
+            old = convert.read(row, before.obj())
+            new = make(convert.read(row, before.obj()))
             conditional = self._check_preconditions(call, strategy, new, old)
             try:
                 return self._replace(call, strategy, new, old, before), False
@@ -203,7 +207,9 @@ class Registry:
         if version and version != current:
             raise errors.conflict(row.plural, call.name, errors.STALE, row.group)
         if not version and not strategy.unconditional_update:
-            cause = Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion")
+            cause = Cause(
+                "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+            )
             raise errors.invalid(row.kind, call.name, [cause], row.group)
         return bool(version)
 
@@ -229,14 +235,15 @@ class Registry:
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if released(new):
             return self._delete_now(call, strategy, new, before, attributes)
-        if _same(new, old):
+        stored_form = convert.write(call.row, new)
+        if _same(stored_form, old if call.row.custom is None else before.obj()):
             return before
         if call.dry_run:
             return self.unstored(before.key, new, before.revision)
         stored = _finishing(
             attributes,
             lambda: strategy.begin_update(new, old, ctx) if not call.subresource else None,
-            lambda: self.store.update(before.key, new, before.revision),
+            lambda: self.store.update(before.key, stored_form, before.revision),
         )
         if not call.subresource:
             strategy.after_update(new, old, ctx)
@@ -293,14 +300,16 @@ class Registry:
         """Note in managedFields whose the changed fields now are."""
         if not call.applies:
             now = rfc3339(self.clock.now())
-            node = self._schemas.for_gvk(call.row.group, call.row.version, call.row.kind)
             managed_fields.update_managed_fields(
-                old, new, call.manager, node=node, now=now, subresource=call.subresource
+                old, new, call.manager, node=self._node(call.row), now=now, subresource=call.subresource
             )
 
     def _schema_causes(self, row: Row, obj: Obj) -> list[Cause]:
-        node = self._schemas.for_gvk(row.group, row.version, row.kind)
+        node = self._node(row)
         return schema.validate(node, obj) if node is not None else []
+
+    def _node(self, row: Row) -> schema.Node | None:
+        return self._schemas.for_gvk(row.group, row.version, row.kind) if row.custom is None else row.custom.node
 
     def _refuse_invalid(self, row: Row, obj: Obj, causes: list[Cause]) -> None:
         if causes:  # schema and strategy may have found the same thing

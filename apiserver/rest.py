@@ -14,11 +14,11 @@ from apiserver.decode import Kind
 from apiserver.pipeline import Admitted, Response
 from apiserver.registry import Call
 from apiserver.request import Request, RequestInfo
-from apiserver.resources import convert, table
+from apiserver.resources import convert, schemas, table
 from apiserver.resources.row import Row
 from apiserver.server import Server
 from apiserver.strategies.subresources import find
-from minikube_py.api import errors, schema
+from minikube_py.api import errors
 from minikube_py.api.managed_fields import manager_name
 from minikube_py.api.types import Obj
 
@@ -65,7 +65,9 @@ def call_of(request: Request, admitted: Admitted, row: Row) -> Call:
     info, query = admitted.info, request.query
     dry_run = query.get("dryRun", "")
     if dry_run not in ("", "All"):
-        cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{dry_run}": supported values: "All"', "dryRun")
+        cause = errors.Cause(
+            "FieldValueNotSupported", f'Unsupported value: "{dry_run}": supported values: "All"', "dryRun"
+        )
         raise errors.invalid("CreateOptions", "", [cause], "meta.k8s.io")
     manager = manager_name(query.get("fieldManager", ""), request.headers.get("user-agent", ""))
     return Call(
@@ -77,7 +79,7 @@ def call_of(request: Request, admitted: Admitted, row: Row) -> Call:
 def body_of(request: Request, row: Row, call: Call) -> Obj:
     """The decoded body in stored form; warnings go to the call. Raises BadRequest and UnsupportedMediaType."""
     validation = decode.field_validation(request.query.get("fieldValidation", ""))
-    node = schema.load().for_gvk(row.group, row.version, row.kind)
+    node = schemas.node_of(row.group, row.version, row.kind)
     expected = Kind(row.group, row.version, row.kind)
     obj, warnings = decode.decode(
         request.body, request.headers.get("content-type"), expected, node, field_validation=validation
@@ -149,7 +151,9 @@ def _delete_call(request: Request, admitted: Admitted, row: Row) -> Call:
         for name in ("propagationPolicy", "gracePeriodSeconds", "orphanDependents"):
             if name in query:
                 options[name] = _option(name, query[name])
-        preconditions = {key: query[f"preconditions.{key}"] for key in _PRECONDITIONS if f"preconditions.{key}" in query}
+        preconditions = {
+            key: query[f"preconditions.{key}"] for key in _PRECONDITIONS if f"preconditions.{key}" in query
+        }
         if preconditions:
             options["preconditions"] = preconditions
     if options.get("dryRun"):

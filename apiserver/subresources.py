@@ -14,12 +14,12 @@ from apiserver.decode import Kind
 from apiserver.pipeline import Admitted, Response
 from apiserver.registry import Call
 from apiserver.request import Request
-from apiserver.resources import table
+from apiserver.resources import schemas, table
 from apiserver.resources.row import Row, Subresource
 from apiserver.server import Server
 from apiserver.strategies import subresources
 from apiserver.strategies.base import Context
-from minikube_py.api import errors, schema
+from minikube_py.api import errors
 from minikube_py.api.types import Obj
 
 
@@ -44,7 +44,9 @@ def serve(server: Server, request: Request, call: Call, row: Row, sub: Subresour
     parent_call = replace(call, subresource="")
     if verb == "patch":
         patcher = patching.patcher_of(request, kind, call)
-        stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, patcher(read(ctx, old))), retry=True)
+        stored, _ = server.registry.update(
+            parent_call, lambda old: update(ctx, old, patcher(read(ctx, old))), retry=True
+        )
     else:
         body = _body(request, kind, call)
         stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, body))
@@ -65,7 +67,7 @@ def bind(server: Server, request: Request, admitted: Admitted, row: Row) -> Resp
 
 def _body(request: Request, kind: Kind, call: Call) -> Obj:
     validation = decode.field_validation(request.query.get("fieldValidation", ""))
-    node = schema.load().for_gvk(*kind)
+    node = schemas.node_of(*kind)
     obj, warnings = decode.decode(
         request.body, request.headers.get("content-type"), kind, node, field_validation=validation
     )

@@ -34,7 +34,8 @@ def render(
     if include_object not in _INCLUDE:
         raise BadRequest(f'unrecognized includeObject value: "{include_object}"')
     moment = now or REAL.now()
-    columns, view = COLUMNS.get(row.qualified, GENERIC), VIEWS.get(row.qualified)
+    columns = COLUMNS.get(row.qualified, GENERIC) if row.custom is None else row.custom.columns
+    view = VIEWS.get(row.qualified)
     rows = []
     for obj in objs:
         shown = view(obj) if view else obj

@@ -38,12 +38,30 @@ _METRICS, _CURRENT, _CONDITIONS, _BEHAVIOR = (
 
 def to_served(row: Row, obj: Obj) -> Obj:
     """The stored object in the form of `row`."""
+    if row.custom is not None:
+        return read(row, obj)
     return _TO_SERVED[row.qualified](obj) if row.stored_as else obj
 
 
 def to_stored(row: Row, obj: Obj) -> Obj:
     """An object in the form of `row` as it is kept in the store."""
     return _TO_STORED[row.qualified](obj) if row.stored_as else obj
+
+
+def read(row: Row, obj: Obj) -> Obj:
+    """An object out of the store as the registry works on it: custom ones in the version of the request, with defaults."""
+    if row.custom is None:
+        return obj
+    made: Obj = row.custom.read(obj)
+    return made
+
+
+def write(row: Row, obj: Obj) -> Obj:
+    """What the registry made, as the store keeps it: custom objects in their storage version."""
+    if row.custom is None:
+        return obj
+    made: Obj = row.custom.write(obj)
+    return made
 
 
 def _rename(obj: Obj, api_version: str, names: dict[str, str]) -> Obj:
@@ -117,7 +135,12 @@ def _scaler_to_stored(obj: Obj) -> Obj:
         metadata["annotations"] = notes
         if not notes:
             del metadata["annotations"]
-    stored: Obj = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": spec}
+    stored: Obj = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata,
+        "spec": spec,
+    }
     return stored | ({"status": status} if "status" in obj else {})
 
 

@@ -2,12 +2,13 @@
 
 Who uses it: `table.py` builds the rows; request routing, discovery, OpenAPI, the registry and authorisation read them.
 Invariant: a row is pure, frozen data. Two rows may share one stored form (`stored_as`): then `key_prefix` is the same for
-both, and `apiserver/resources/convert.py` translates between them.
+both, and `apiserver/resources/convert.py` translates between them. A row with `custom` is a custom resource's.
 Upstream: apimachinery/pkg/apis/meta/v1 (APIResource) and each kind's storage.go under pkg/registry.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from minikube_py.api.gvr import GVR
 
@@ -27,7 +28,10 @@ class Subresource:
 
 @dataclass(frozen=True)
 class Row:
-    """One served kind in one version. `stored_as` is the (group, version) whose form is kept in the store."""
+    """One served kind in one version. `stored_as` is the (group, version) whose form is kept in the store.
+
+    `custom` is what a CustomResourceDefinition says about it (`customresources/version.py`), None for built-in kinds.
+    """
 
     group: str
     version: str
@@ -41,6 +45,7 @@ class Row:
     subresource_table: tuple[Subresource, ...] = ()
     definition: str = ""
     stored_as: tuple[str, str] | None = None
+    custom: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def subresources(self) -> tuple[str, ...]:
@@ -76,6 +81,11 @@ class Row:
     def stored(self) -> bool:
         """False for what is answered and forgotten (reviews, bindings)."""
         return "list" in self.verbs and self.kind != "ComponentStatus"
+
+    @cached_property
+    def verbatim(self) -> bool:
+        """Whether the stored bytes are what a client of this row shall see."""
+        return self.stored_as is None and self.custom is None
 
     @cached_property
     def gvr(self) -> GVR:

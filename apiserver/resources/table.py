@@ -1,10 +1,13 @@
-"""Every built-in kind this server serves, one row each: the generally available versions of release 1.36.
+"""Every kind this server serves, one row each: built in, the generally available versions of release 1.36; and custom ones.
 
 Who uses it: routing (`apiserver/request.py`), discovery, OpenAPI, tables, the registry, strategies, authorisation.
-Invariant: pure data. Adding a resource is one row here, plus a strategy only if the kind has quirks. Groups come in the
-order in which upstream lists them, preferred version first; resources within a group in alphabetical order.
+Invariant: ROWS is pure data. Adding a resource is one row here, plus a strategy only if the kind has quirks. Groups come in
+the order in which upstream lists them, preferred version first; resources within a group in alphabetical order. Custom rows
+are a snapshot that is replaced as a whole; a lookup of a built-in kind never gets as far as asking for it.
 Upstream: api/discovery/*.json (names, short names, categories, verbs, subresources).
 """
+
+from collections.abc import Callable, Iterable, Sequence
 
 from apiserver.resources.row import ALL_VERBS, Row, Subresource
 
@@ -139,21 +142,46 @@ _BY_KIND = {(row.group, row.version, row.kind): row for row in ROWS}
 _BY_KEY = {row.plural_key: row for row in ROWS if row.stored_as is None}
 
 
+class Custom:
+    """The custom rows of one moment. `served` are those with a path, `stored` those in whose version objects are kept."""
+
+    def __init__(self, served: Iterable[Row] = (), stored: Iterable[Row] = ()) -> None:
+        self.rows = tuple(served)
+        self.by_path = {(row.group, row.version, row.plural): row for row in self.rows}
+        self.by_kind = {(row.group, row.version, row.kind): row for row in self.rows}
+        self.by_key = {row.plural_key: row for row in stored}
+
+
+_NONE = Custom()
+_custom: Callable[[], Custom] = lambda: _NONE  # noqa: E731
+
+
+def extend(custom: Callable[[], Custom]) -> None:
+    """Look for what is not built in in what `custom` answers; called once, at start-up."""
+    global _custom
+    _custom = custom
+
+
+def rows() -> Sequence[Row]:
+    """Everything that is served right now, custom kinds last."""
+    return (*ROWS, *_custom().rows)
+
+
 def by_path(group: str, version: str, plural: str) -> Row | None:
     """The row served at /apis/GROUP/VERSION/…/PLURAL ("" is the core group)."""
-    return _BY_PATH.get((group, version, plural))
+    return _BY_PATH.get((group, version, plural)) or _custom().by_path.get((group, version, plural))
 
 
 def by_kind(group: str, version: str, kind: str) -> Row | None:
     """The row whose objects say this apiVersion and kind."""
-    return _BY_KIND.get((group, version, kind))
+    return _BY_KIND.get((group, version, kind)) or _custom().by_kind.get((group, version, kind))
 
 
 def by_plural_key(plural_key: str) -> Row | None:
     """The row in whose form a store collection ("pods", "deployments.apps") is kept."""
-    return _BY_KEY.get(plural_key)
+    return _BY_KEY.get(plural_key) or _custom().by_key.get(plural_key)
 
 
 def get(group: str, plural: str) -> Row:
-    """The row of a resource that is known to exist, in its preferred version. Raises KeyError."""
+    """The row of a built-in resource, in its preferred version. Raises KeyError."""
     return next(row for row in ROWS if row.group == group and row.plural == plural)

@@ -93,6 +93,12 @@ class Store:
         collection = self._collections.get(prefix)
         return collection.changed if collection else 0
 
+    def forget_fields(self, prefix: str) -> None:
+        """The selectable fields of a collection's kind have changed: look into every object anew."""
+        with self._lock:
+            for stored in self._collection(prefix).items:
+                stored.forget()
+
     def sizes(self) -> dict[str, int]:
         """Objects per collection: "pods", "deployments.apps"."""
         with self._lock:

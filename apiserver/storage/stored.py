@@ -80,6 +80,10 @@ class Stored:
         raw = self.raw.replace(old, b'"resourceVersion":"%d"' % revision, 1)
         return Stored(self.key, revision, raw, self._fields_of)
 
+    def forget(self) -> None:
+        """Look inside again when next asked."""
+        self._selectable = None
+
     def _look_inside(self) -> tuple[dict[str, str], dict[str, str]]:
         """Decoded on first use and kept; two threads doing it at once come to the same."""
         if self._selectable is None:

@@ -16,9 +16,16 @@ from apiserver.strategies.table import TABLE
 __all__ = ["GENERIC", "Strategy", "for_row"]
 
 
-@cache
 def for_row(row: Row) -> Strategy:
     """The strategy of this row's kind."""
+    if row.custom is not None:
+        strategy: Strategy = row.custom.strategy
+        return strategy
+    return _built_in(row)
+
+
+@cache
+def _built_in(row: Row) -> Strategy:
     return replace(
         TABLE.get(row.plural_key, GENERIC),
         defaults=defaults.for_key(row.plural_key),

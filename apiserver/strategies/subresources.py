@@ -43,4 +43,7 @@ TABLE: dict[tuple[str, str], Subresource] = {
 
 def find(row: Row, subresource: str) -> Subresource | None:
     """The handlers of a subresource that speaks another kind than its parent; None when it is a view of the parent."""
+    if row.custom is not None:
+        handlers: Subresource | None = row.custom.handlers(subresource)
+        return handlers
     return TABLE.get((row.plural_key, subresource))

@@ -110,6 +110,8 @@ def coerce(node: Node, obj: Obj) -> tuple[Obj, list[str]]:
     Nulls and empty optional lists and maps are dropped, quantities and times become canonical.
     Raises DecodeError at the first value of the wrong type.
     """
+    if node.decoder is not None:
+        return node.decoder(obj)
     walk = _Walk(node)
     made = _coerce(walk, node, obj)
     return (made if isinstance(made, dict) else {}), walk.unknown

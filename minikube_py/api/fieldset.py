@@ -131,6 +131,8 @@ _DEFAULT_KEYS = {"protocol": "TCP"}  # what an element that omits a key field is
 
 def item_element(item: Obj, keys: tuple[str, ...]) -> str:
     """The path element of an entry of a keyed list; an entry without any of its keys counts as having an empty one."""
+    if item.__class__ is not dict:  # of the wrong type, which validation is about to say
+        return value_element(item)
     if len(keys) == 1:
         value = item.get(keys[0])
         if value.__class__ is str:
