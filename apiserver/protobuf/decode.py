@@ -103,7 +103,7 @@ def _class(root: str) -> Any:
     """The class of one message, made by the protobuf library from descriptors of it and of everything it holds."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    file = descriptor_pb2.FileDescriptorProto(name=root, syntax="proto2")
+    file: Any = descriptor_pb2.FileDescriptorProto(name=root, syntax="proto2")
     for name in _closure(root):
         message = file.message_type.add(name=_identifier(name))
         for field in _table()[name]:
