@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -52,12 +53,24 @@ def parse(files: list[Path]) -> tuple[list[Obj], str]:
             objects += yaml.load_all(file.read_bytes())
         except (yaml.YAMLError, OSError) as error:
             return [], f"{file.name}: {error}"
-    flat = [item for obj in objects for item in (obj["items"] if obj.get("kind") == "List" else [obj])]
+    flat = [item for obj in objects for item in (_items(obj) if obj.get("kind") == "List" else [obj])]
     for obj in flat:
-        metadata = obj.get("metadata")
-        if not (isinstance(metadata, dict) and isinstance(metadata.get("name"), str) and obj.get("kind")):
-            return [], f"a document without kind or metadata.name: {str(obj)[:80]}"
+        if not _well_formed(obj):
+            return [], f"a document without a kind, or without a text as metadata.name: {str(obj)[:80]}"
     return sorted(flat, key=lambda obj: obj["kind"] != "Namespace"), ""
+
+
+def _items(listed: Obj) -> list[Any]:
+    items = listed.get("items")
+    return items if isinstance(items, list) else [listed]
+
+
+def _well_formed(obj: Any) -> bool:
+    """It says what it is, so that we know where to send it; the rest is for the API to judge."""
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("namespace", ""), str | None):
+        return False
+    return all(value and isinstance(value, str) for value in (obj.get("kind"), metadata.get("name")))
 
 
 def apply(world: World, manifests: list[Obj], manager: str) -> str:
