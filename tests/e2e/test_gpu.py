@@ -25,7 +25,9 @@ def equipped(docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: py
 
 def _asking(name: str, cards: int) -> Obj:
     resources = {"limits": {"nvidia.com/gpu": str(cards)}} if cards else {}
-    return pod(name, SLEEP, restart="Always", resources=resources)
+    wanted = pod(name, SLEEP, restart="Always", resources=resources)
+    wanted["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "node-1"}
+    return wanted
 
 
 def _own_cards(cluster: Cluster, name: str) -> list[str]:
