@@ -19,6 +19,7 @@ from apiserver.resources.row import Row
 from apiserver.server import Server
 from apiserver.strategies.subresources import find
 from minikube_py.api import errors
+from minikube_py.api.clone import clone
 from minikube_py.api.managed_fields import manager_name
 from minikube_py.api.types import Obj
 
@@ -111,7 +112,8 @@ def _create(server: Server, request: Request, admitted: Admitted, row: Row) -> R
 def _update(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
     call = call_of(request, admitted, row)
     obj = body_of(request, row, call)
-    stored, created = server.registry.update(call, lambda _: obj)
+    # An update without a version is asked for again when somebody was faster, so what was sent stays as it was.
+    stored, created = server.registry.update(call, lambda _: clone(obj))
     return _with_warnings(call, encode.one(request, row, stored, 201 if created else 200))
 
 

@@ -20,6 +20,7 @@ from apiserver.server import Server
 from apiserver.strategies import subresources
 from apiserver.strategies.base import Context
 from minikube_py.api import errors
+from minikube_py.api.clone import clone
 from minikube_py.api.types import Obj
 
 
@@ -49,7 +50,7 @@ def serve(server: Server, request: Request, call: Call, row: Row, sub: Subresour
         )
     else:
         body = _body(request, kind, call)
-        stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, body))
+        stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, clone(body)))
     response = encode.obj(request, read(ctx, stored.obj()))
     response.revision = str(stored.revision)
     return response
