@@ -1,8 +1,9 @@
 """ResourceQuota status: what a namespace uses of what it may use.
 
 Who calls it: `controllers.main`. The API server charges what is created; this gives back what is gone, and counts anew when a
-limit changes. Invariant: the arithmetic is the admission's own (`minikube_py.api.quota`); a collection is watched from the
-moment a quota first names it.
+limit changes. Invariants: the arithmetic is the admission's own (`minikube_py.api.quota`); a collection is watched from the
+moment a quota first names it; a count never undoes a charge whose object is still on its way into the store (a charge comes
+first), because a counted quota is only corrected when nobody has charged it for a second.
 Upstream: pkg/controller/resourcequota/resource_quota_controller.go.
 """
 
@@ -20,7 +21,7 @@ from minikube_py.client.discovery import discover
 from minikube_py.client.informer import Informer
 
 _WHOLE = {"pods": PODS, "services": SERVICES, "persistentvolumeclaims": PERSISTENTVOLUMECLAIMS}
-_UNSYNCED_RETRY, _UNKNOWN_RETRY = 0.2, 30.0
+_UNSYNCED_RETRY, _UNKNOWN_RETRY, _QUIET = 0.2, 30.0, 1.0
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 
 
@@ -51,15 +52,18 @@ class ResourceQuota:
     name = "resourcequota"
 
     def __init__(self, context: Context) -> None:
-        self._client, self._informers = context.client, context.informers
+        self._client, self._informers, self._clock = context.client, context.informers, context.clock
         self.quotas = context.informers.of(RESOURCEQUOTAS)
         self.enqueue: Callable[[str], None] = lambda key: None
         self._counted: dict[str, Informer] = {}
+        self._seen: dict[str, tuple[str, float]] = {}
+        """Of quotas whose count differs: the revision last seen, and since when."""
         self._lock = threading.Lock()
 
     def reconcile(self, key: str) -> float | None:
         found = self.quotas.get_key(key)
         if found is None or is_terminating(found):
+            self._seen.pop(key, None)
             return None
         hard: dict[str, str] = found["spec"].get("hard") or {}
         counted: dict[str, Informer] = {}
@@ -73,8 +77,25 @@ class ResourceQuota:
             else:
                 counted[collection] = informer
         used = self._used(found, hard, counted)
-        self._write(found, hard, {name: quota.text(name, used[name], hard[name]) for name in hard})
-        return _UNKNOWN_RETRY if unknown else None
+        counts = {name: quota.text(name, used[name], hard[name]) for name in hard}
+        status = found.get("status") or {}
+        again = _UNKNOWN_RETRY if unknown else None
+        if _same(status.get("hard") or {}, hard) and _same(status.get("used") or {}, counts):
+            self._seen.pop(key, None)
+            return again
+        if _counted(status, hard) and (wait := self._still_charged(key, found)) > 0:
+            return wait
+        self._write(found, {"hard": hard, "used": counts})
+        return again
+
+    def _still_charged(self, key: str, found: Obj) -> float:
+        """Seconds until this revision of the quota has stood long enough to be corrected; 0 when it has."""
+        now, revision = self._clock.monotonic(), found["metadata"]["resourceVersion"]
+        seen, since = self._seen.get(key, ("", now))
+        if seen != revision:
+            self._seen[key] = (revision, now)
+            return _QUIET
+        return max(0.0, since + _QUIET - now)
 
     def _watch(self, collection: str) -> Informer | None:
         """Begin to watch a collection. None when the server has no such kind."""
@@ -111,14 +132,16 @@ class ResourceQuota:
                             used[name] += amount
         return used
 
-    def _write(self, found: Obj, hard: dict[str, str], used: dict[str, str]) -> None:
-        status = found.get("status") or {}
-        if _same(status.get("hard") or {}, hard) and _same(status.get("used") or {}, used):
-            return
+    def _write(self, found: Obj, status: Obj) -> None:
         try:
-            self._client.update(RESOURCEQUOTAS, {**found, "status": {"hard": hard, "used": used}}, subresource="status")
+            self._client.update(RESOURCEQUOTAS, {**found, "status": status}, subresource="status")
         except errors.NotFound:
             return
+
+
+def _counted(status: Obj, hard: dict[str, str]) -> bool:
+    """Whether the quota was counted before, under the limits it has now."""
+    return _same(status.get("hard") or {}, hard) and (status.get("used") or {}).keys() == hard.keys()
 
 
 def _same(one: dict[str, str], two: dict[str, str]) -> bool:

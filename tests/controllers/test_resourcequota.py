@@ -1,7 +1,9 @@
 """ResourceQuota status follows what is there."""
 
+import contextlib
 import time
 
+from minikube_py.api import errors
 from minikube_py.api.gvr import CONFIGMAPS, DEPLOYMENTS, PODS, RESOURCEQUOTAS, SERVICES, new_object
 from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, deployment, pod_template, running
@@ -29,7 +31,9 @@ def test_counts_what_is_there_and_gives_back_what_goes(client: Client, namespace
         for name in ("a", "b"):
             client.create(PODS, new_object(PODS, name, namespace, spec=spec))
         client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", namespace))
-        client.create(SERVICES, new_object(SERVICES, "s", namespace, spec={"type": "NodePort", "ports": [{"port": 80}]}))
+        client.create(
+            SERVICES, new_object(SERVICES, "s", namespace, spec={"type": "NodePort", "ports": [{"port": 80}]})
+        )
         client.create(DEPLOYMENTS, deployment("d", namespace, 0))
         wanted = {
             "pods": "2", "requests.cpu": "500m", "limits.memory": "128Mi", "configmaps": "1", "services.nodeports": "1",
@@ -46,3 +50,32 @@ def test_counts_what_is_there_and_gives_back_what_goes(client: Client, namespace
         before = len(counting.writes)
         time.sleep(1.5)
         assert not [write for write in counting.writes[before:] if namespace in write]
+
+
+def test_counting_lets_nobody_past_the_limit(client: Client, namespace: str) -> None:
+    """A charge is written before its object; a count made in between must not give the charge back."""
+    with running(client, "resourcequota"):
+        for turn in range(6):
+            name = f"quota-{turn}"
+            limit = 3 + len(client.list(CONFIGMAPS, namespace)["items"])
+            hard = {"configmaps": str(limit), "count/deployments.apps": "1"}
+            client.create(RESOURCEQUOTAS, new_object(RESOURCEQUOTAS, name, namespace, spec={"hard": hard}))
+            eventually(lambda n=name: (client.get(RESOURCEQUOTAS, n, namespace).get("status") or {}).get("used"))  # type: ignore[misc]
+            for number in range(12):
+                with contextlib.suppress(errors.Forbidden):
+                    client.create(CONFIGMAPS, new_object(CONFIGMAPS, f"c-{turn}-{number}", namespace))
+            assert len(client.list(CONFIGMAPS, namespace)["items"]) == limit
+            client.delete(RESOURCEQUOTAS, name, namespace)
+
+
+def test_a_charge_whose_object_never_came_is_given_back(client: Client, namespace: str) -> None:
+    def used() -> str:
+        return str(
+            ((client.get(RESOURCEQUOTAS, "q", namespace).get("status") or {}).get("used") or {}).get("configmaps")
+        )
+
+    with running(client, "resourcequota"):
+        client.create(RESOURCEQUOTAS, new_object(RESOURCEQUOTAS, "q", namespace, spec={"hard": {"configmaps": "9"}}))
+        eventually(lambda: used() == "0")
+        client.patch(RESOURCEQUOTAS, "q", {"status": {"used": {"configmaps": "4"}}}, namespace, subresource="status")
+        eventually(lambda: used() == "0")
