@@ -21,6 +21,7 @@ from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
 from apiserver.auth.tokens import ServiceAccountTokens
 from apiserver.customresources.catalogue import Catalogue
+from apiserver.customresources.controller import CustomResourceController
 from apiserver.expiry import EventExpiry
 from apiserver.metrics import Metrics
 from apiserver.options import OptionError, Options, parse
@@ -49,13 +50,16 @@ def run(options: Options, clock: Clock = REAL) -> None:
     store = Store(open_backend(options.store, options.data_dir, options.encryption_key), fields_of, clock)
     store.start()
     try:
-        table.extend(Catalogue(store).custom)
+        catalogue = Catalogue(store)
+        table.extend(catalogue.custom)
         server = _build(options, store, clock)
         _start_audit(server)
         server.registry.allocators.repair()
         bootstrap.ensure(server)
         expiry = EventExpiry(store, options.event_ttl, clock)
         expiry.start()
+        custom_resources = CustomResourceController(store, server.registry, catalogue)
+        custom_resources.start()
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
 
@@ -63,6 +67,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
             return Shell(server), server.stopping
 
         listener.run(sockets, tls, start)
+        custom_resources.stop()
         expiry.stop()
         server.audit.close()
     finally:

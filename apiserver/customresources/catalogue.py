@@ -41,12 +41,13 @@ class Catalogue:
     def _refresh(self, revision: int) -> None:
         items = self._store.list(COLLECTION, fresh=False).items
         with self._lock:  # never held while the store's is asked for: whoever holds that may be on the way here
-            stale = self._replace(revision, items) if revision > self._revision else []
-        for prefix in stale:
+            changed = self._replace(revision, items) if revision > self._revision else []
+        for prefix in changed:
             self._store.forget_fields(prefix)
+            self._store.end_watches(prefix)
 
     def _replace(self, revision: int, items: list[Stored]) -> list[str]:
-        """Make the snapshot. Out: prefixes of the collections whose kinds have other selectable fields now."""
+        """Make the snapshot. Out: prefixes of the collections whose kinds are served otherwise now, or no more."""
         before, self._definitions = self._definitions, {}
         for stored in items:
             known = before.get(stored.key)
@@ -57,10 +58,11 @@ class Catalogue:
         rows = sorted((version.row for one in definitions for version in one.served), key=_order)
         self._custom = Custom(rows, (one.storage.row for one in definitions))
         self._revision = revision
+        now = {key: definition for key, (_, definition) in self._definitions.items()}
         return [
-            definition.storage.row.key_prefix
-            for key, (_, definition) in self._definitions.items()
-            if key in before and before[key][1].selectable() != definition.selectable()
+            known.storage.row.key_prefix
+            for key, (_, known) in before.items()
+            if key not in now or now[key].spec != known.spec or now[key].names != known.names
         ]
 
 

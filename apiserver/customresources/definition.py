@@ -16,6 +16,7 @@ class Definition:
         spec = crd["spec"]
         self.name: str = crd["metadata"]["name"]
         self.group: str = spec["group"]
+        self.spec: Obj = spec
         self.namespaced: bool = spec["scope"] == "Namespaced"
         self.names: Obj = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
         self.conversion: Obj = spec.get("conversion") or {"strategy": "None"}
@@ -40,7 +41,3 @@ class Definition:
             if version.spec.get("selectableFields"):
                 found |= version.strategy.fields(version.read(obj))
         return found
-
-    def selectable(self) -> list[list[Obj]]:
-        """The selectable fields of all versions, to see whether they changed."""
-        return [version.spec.get("selectableFields") or [] for version in self.versions]

@@ -11,7 +11,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/storage/cacher, and etcd3/store.go fo
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -81,6 +81,7 @@ class Store:
         self._lost = threading.Event()
         self._closed = False
         self._compactor = Compactor(backend, clock)
+        self._hooks: dict[str, Callable[[], None]] = {}
         self._read_index = ReadIndex(backend.current_revision)
 
     @property
@@ -92,6 +93,17 @@ class Store:
         """The revision of the newest change in a collection; what was derived from it before is out of date."""
         collection = self._collections.get(prefix)
         return collection.changed if collection else 0
+
+    def on_change(self, prefix: str, hook: Callable[[], None]) -> None:
+        """Call `hook` after every change in a collection: at once, on the thread that brought it, so it must not wait."""
+        self._hooks[prefix] = hook
+
+    def end_watches(self, prefix: str) -> None:
+        """The kind of a collection is served otherwise now, or no more: its watchers get what was for them, and no more."""
+        with self._lock:
+            collection = self._collection(prefix)
+            for fanout in self._fanouts:
+                fanout.finish(collection)
 
     def forget_fields(self, prefix: str) -> None:
         """The selectable fields of a collection's kind have changed: look into every object anew."""
@@ -303,6 +315,8 @@ class Store:
             self._end_subscriptions()
             self._revision = self._floor = listing.revision
             self._collections = loaded
+        for hook in self._hooks.values():
+            hook()
         self._follow()
         self._catch_up()
 
@@ -350,6 +364,9 @@ class Store:
             self._publish(changed, changes[-1].revision)
             self._revision = max(self._revision, changes[-1].revision)
             self._moved.notify_all()
+        for collection, _ in changed if self._hooks else ():
+            if (hook := self._hooks.get(collection.prefix)) is not None:
+                hook()
 
     def _by_collection(self, changes: _Changes) -> Iterator[tuple[Collection, _Changes]]:
         fresh = (change for change in changes if change.revision > self._revision and change.key != MARK)

@@ -127,6 +127,12 @@ class Subscription:
             self._collection.subscriptions.remove(self)
         self._wake()
 
+    def finish(self) -> None:
+        """End it after what is unread."""
+        unread, nudged = self._unread, self._nudged
+        self.close()
+        self._unread, self._nudged = unread, nudged
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -178,6 +184,16 @@ class Fanout:
         mine = [sub for collection in collections for sub in collection.subscriptions if sub.fanout is self]
         if mine and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._close_all, mine)
+
+    def finish(self, collection: "Collection") -> None:
+        """From any thread: end every subscription of a collection on this loop, after what is on its way to it."""
+        if collection.subscriptions and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._finish_all, collection)
+
+    def _finish_all(self, collection: "Collection") -> None:
+        for subscription in list(collection.subscriptions):
+            if subscription.fanout is self:
+                subscription.finish()
 
     def _close_all(self, subscriptions: Sequence[Subscription]) -> None:
         for subscription in subscriptions:

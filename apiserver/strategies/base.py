@@ -115,6 +115,7 @@ class Strategy:
     `name_rule`: value → sentence that says what is wrong with it, or "". `generation`: the kind counts its generations.
     `checks` run at creation and update, `create_checks` at creation alone. `initial_status`: what status holds right after
     creation. `keep_status`: status may be given at creation (Node). `views`: subresources that update the object itself.
+    `on_delete(obj, now)` may hold an object back by a finalizer when its deletion begins.
     """
 
     name_rule: Callable[[str], str] = metadata.subdomain
@@ -127,6 +128,7 @@ class Strategy:
     update_checks: Callable[[Obj, Obj], list[Cause]] = _no_causes
     status_checks: Callable[[Obj, Obj], list[Cause]] = _no_causes
     selectable: Callable[[Obj], dict[str, str]] = _no_fields
+    on_delete: Callable[[Obj, str], None] = _nothing
     grace: Callable[[Obj, Obj], int | None] = _nothing
     begin_create: Callable[[Obj, Context], Finish | None] = _nothing
     begin_update: Callable[[Obj, Obj, Context], Finish | None] = _nothing
@@ -250,6 +252,7 @@ class Strategy:
             meta["deletionTimestamp"] = rfc3339(started + timedelta(seconds=asked))
             meta["deletionGracePeriodSeconds"] = asked
             return "marked" if asked else "now"
+        self.on_delete(obj, rfc3339(clock.now()))
         seconds = self.graceful_seconds(obj, options)
         if seconds is None:
             return "now"

@@ -1,4 +1,4 @@
-"""Small hooks of single kinds: Job, Namespace, Node, Event, Secret, CertificateSigningRequest, CustomResourceDefinition …
+"""Small hooks of single kinds: Job, Namespace, Node, Event, Secret, CertificateSigningRequest …
 
 Who calls it: the strategy table. Invariant: one kind's hooks never look at another kind's objects.
 Upstream: pkg/registry/*/*/strategy.go.
@@ -146,31 +146,6 @@ def csr_status(new: Obj, old: Obj) -> None:
 
 
 CSR_VIEWS = {"approval": View(_csr_approval, certificate_conditions)}
-
-
-# ---- CustomResourceDefinition: accepted at once, since nothing else here decides about names -------------------------
-
-
-def crd_create(obj: Obj, ctx: Context) -> None:
-    spec, now = obj.get("spec") or {}, ctx.now()
-    stored = [version.get("name") for version in spec.get("versions") or () if version.get("storage")]
-    names = ("NamesAccepted", "NoConflicts", "no conflicts found")
-    established = ("Established", "InitialNamesAccepted", "the initial names have been accepted")
-    conditions = [
-        {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now}
-        for kind, reason, message in (names, established)
-    ]
-    obj["status"] = {"conditions": conditions, "acceptedNames": dict(spec.get("names") or {}), "storedVersions": stored}
-
-
-def crd_update(new: Obj, old: Obj, ctx: Context) -> None:
-    """A new storage version joins those that objects may be stored in; names follow the spec."""
-    spec = new.get("spec") or {}
-    status = {**(old.get("status") or {}), "acceptedNames": dict(spec.get("names") or {})}
-    stored = [version.get("name") for version in spec.get("versions") or () if version.get("storage")]
-    before = status.get("storedVersions") or []
-    status["storedVersions"] = [*before, *(name for name in stored if name not in before)]
-    new["status"] = status
 
 
 # ---- small ones ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ kind alike. `generation` marks the kinds whose generation upstream counts.
 Upstream: the strategy of each kind under pkg/registry.
 """
 
+from apiserver.customresources import checks as crd_checks
+from apiserver.customresources import names as crd_names
 from apiserver.strategies import kinds, names, pod, service, warnings
 from apiserver.strategies.base import Strategy
 from apiserver.strategies.kinds import field, fields
@@ -143,9 +145,9 @@ POLICY: dict[str, Strategy] = {
     "mutatingadmissionpolicies.admissionregistration.k8s.io": Strategy(generation=True, unconditional_update=False),
     "mutatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation=True, unconditional_update=False),
     "customresourcedefinitions.apiextensions.k8s.io": Strategy(
-        generation=True, on_create=kinds.crd_create, on_update=kinds.crd_update,
-        checks=registration.custom_resource_definition,
-        update_checks=registration.custom_resource_definition_update, unconditional_update=False,
+        generation=True, on_create=crd_names.on_create, on_update=crd_names.on_update, on_delete=crd_names.on_delete,
+        checks=crd_checks.definition, update_checks=crd_checks.successor, status_checks=crd_checks.status_update,
+        unconditional_update=False,
     ),
     "apiservices.apiregistration.k8s.io": Strategy(
         name_rule=names.path_segment, checks=registration.apiservice, unconditional_update=False, initial_status={},

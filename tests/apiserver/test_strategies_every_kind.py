@@ -15,6 +15,7 @@ from apiserver.resources.row import Row
 from minikube_py.api import errors, yaml
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
+from tests.harness import eventually
 
 MANIFESTS = list(yaml.load_all((Path(__file__).parent / "golden" / "every_kind.input.yaml").read_bytes()))
 
@@ -82,5 +83,7 @@ def test_a_whole_life(client: Client, namespace: str, manifest: Obj) -> None:
             client.delete(res, name, ns)
     if row.plural == "namespaces":
         client.update(res, {**client.get(res, name), "spec": {}}, subresource="finalize")
+    if row.kind == "CustomResourceDefinition":  # goes after the objects of its kind
+        eventually(lambda: not client.list(res)["items"], what="the definition's end")
     with pytest.raises(errors.NotFound):
         client.get(res, name, ns)

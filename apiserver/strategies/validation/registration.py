@@ -1,14 +1,12 @@
-"""What extends the API: webhook configurations, CustomResourceDefinitions, APIServices.
+"""What extends the API: webhook configurations, APIServices (definitions of custom resources have a package of their own).
 
 Who calls it: the strategy table. Invariant: pure; CEL expressions are compiled elsewhere.
-Upstream: pkg/apis/admissionregistration/validation, apiextensions-apiserver/pkg/apis/apiextensions/validation,
-kube-aggregator/pkg/apis/apiregistration/validation.
+Upstream: pkg/apis/admissionregistration/validation, kube-aggregator/pkg/apis/apiregistration/validation.
 """
 
 from apiserver.strategies import names
 from apiserver.strategies.checks import (
     forbidden,
-    immutable,
     invalid,
     one_of,
     required,
@@ -88,53 +86,6 @@ def webhooks(obj: Obj) -> list[Cause]:
         causes += _client(hook.get("clientConfig") or {}, f"{at}.clientConfig")
         for selector in ("namespaceSelector", "objectSelector"):
             causes += label_selector(f"{at}.{selector}", hook.get(selector))
-    return causes
-
-
-def custom_resource_definition(obj: Obj) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    names_, group = spec.get("names") or {}, spec.get("group") or ""
-    causes = required_syntax("spec.group", group, names.subdomain)
-    if group and "." not in group:
-        causes.append(invalid("spec.group", group, "should be a domain with at least one dot"))
-    expected = f"{names_.get('plural')}.{group}"
-    if obj["metadata"].get("name") != expected:
-        why = 'must be spec.names.plural+"."+spec.group'
-        causes.append(invalid("metadata.name", obj["metadata"].get("name"), why))
-    for name in ("plural", "singular"):
-        causes += required_syntax(f"spec.names.{name}", names_.get(name), names.label_1035)
-    for name in ("kind", "listKind"):
-        causes += required_syntax(f"spec.names.{name}", (names_.get(name) or "").lower(), names.label_1035)
-    if names_.get("kind") and names_.get("kind") == names_.get("listKind"):
-        causes.append(invalid("spec.names.listKind", names_["listKind"], "kind and listKind may not be the same"))
-    causes += one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
-    versions = spec.get("versions") or []
-    causes += unique("spec.versions", versions, "name", leaf="name")
-    for index, version in enumerate(versions):
-        causes += required_syntax(f"spec.versions[{index}].name", version.get("name"), names.label_1035)
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            causes.append(required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required"))
-    if sum(bool(version.get("storage")) for version in versions) != 1:
-        why = "must have exactly one version marked as storage version"
-        causes.append(invalid("spec.versions", [v.get("name") for v in versions], why))
-    conversion = spec.get("conversion") or {}
-    causes += one_of("spec.conversion.strategy", conversion.get("strategy"), ("None", "Webhook"))
-    return causes
-
-
-def custom_resource_definition_update(new: Obj, old: Obj) -> list[Cause]:
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    causes = immutable("spec.group", spec.get("group"), before.get("group"))
-    causes += immutable("spec.scope", spec.get("scope"), before.get("scope"))
-    for name in ("kind", "plural"):
-        causes += immutable(
-            f"spec.names.{name}", (spec.get("names") or {}).get(name), (before.get("names") or {}).get(name)
-        )
-    present = {version.get("name") for version in spec.get("versions") or ()}
-    for index, name in enumerate((old.get("status") or {}).get("storedVersions") or ()):
-        if name not in present:
-            why = "must appear in spec.versions"
-            causes.append(invalid(f"status.storedVersions[{index}]", name, why))
     return causes
 
 
