@@ -61,6 +61,11 @@ def test_the_replicas_are_spread(world: World) -> None:
     expected = f"{world.params['replicas']} replicas of {app} are Ready"
     world.eventually(lambda: all_ready(world), expected=expected, within=READY_SECONDS, where=where(world))
     found = world.containers.find(namespace=namespace)
+    program = f"sleep {world.params['warmup']}; exec httpd"
+    if other := [c.pod for c in found if program not in world.containers.command_line(c)]:
+        raise CheckFailed(
+            f"every container runs the program of the README (… {program} …)", f"not {other[0]}", where(world)
+        )
     counts = {node: sum(c.node == node for c in found) for node in world.ready_nodes()}
     if min(counts.values()) == 0 or max(counts.values()) - min(counts.values()) > 1:
         seen = ", ".join(f"{node}: {count}" for node, count in counts.items())
@@ -99,7 +104,8 @@ def test_a_node_loses_power(world: World, outage: Outage) -> None:
     world.eventually(lambda: all_ready(world, outage.node), expected=expected, within=within, where=where(world))
     replaced = world.clock.monotonic() - cut
     world.clock.sleep(max(CALM_SECONDS, ERROR_SECONDS + CALM_SECONDS - replaced))
-    told = f"{outage.node} NotReady {detected:.1f} s after the cut, replicas replaced after {replaced:.1f} s; {traffic.timeline(cut, cut)}"
+    told = f"{outage.node} NotReady {detected:.1f} s after the cut, replicas replaced after {replaced:.1f} s; "
+    told += traffic.timeline(cut, cut)
     world.note(told)
     if traffic.failures(cut + ERROR_SECONDS):
         raise CheckFailed(f"no request fails later than {ERROR_SECONDS:g} s after the cut", told, where(world))
