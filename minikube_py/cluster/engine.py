@@ -121,14 +121,23 @@ def stop_ours() -> bool:
 
 
 def ensure_network(wanted: profile.Profile) -> None:
-    """The profile's Docker network and bridge. Raises ClusterError when its address range is taken."""
-    if Path(f"/sys/class/net/{wanted.bridge}").exists():
+    """The profile's Docker network and bridge.
+
+    Raises ClusterError when its address range is taken, or when somebody else's profile of that name lives on this engine.
+    """
+    there = Path(f"/sys/class/net/{wanted.bridge}").exists()
+    if there and wanted.pod_cidr.removesuffix(".0.0/16") in host.routes():
         return
     import docker
 
     engine = connect()
-    if engine.networks.list(names=[f"^{wanted.network}$"]):
-        return
+    for network in engine.networks.list(names=[f"^{wanted.network}$"]):
+        if [pool["Subnet"] for pool in network.attrs["IPAM"]["Config"]] == [wanted.pod_cidr]:
+            return
+        raise ClusterError(
+            f"another cluster called {wanted.name!r} lives on this engine (of another user, or with another "
+            f"MINIKUBE_PY_HOME); choose another name with: minikube-py up -p NAME"
+        )
     pool = docker.types.IPAMPool(subnet=wanted.pod_cidr, gateway=wanted.gateway)
     try:
         engine.networks.create(

@@ -16,7 +16,7 @@ from tests import harness
 from tests.e2e.conftest import SLEEP, Cluster, deployment, running_cluster
 
 COMPONENTS = ("apiserver", "controllers", "kubelet-node-1", "kubelet-node-2", "kube-proxy")
-ROUNDS = 10
+ROUNDS = 20
 
 
 class Load:

@@ -78,6 +78,14 @@ def test_two_profiles_live_side_by_side(cluster: Cluster, tmp_path: Path, monkey
     cluster.kubectl("config", "use-context", cluster.profile.context)
 
 
+def test_a_name_somebody_else_uses_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    stranger = Cluster(cluster.name, tmp_path)
+    done = stranger.minikube("up", "--port", str(harness.free_port()), check=False)
+    assert done.returncode == 1
+    assert "another cluster called 'e2e' lives on this engine" in done.stderr
+    assert cluster.minikube("status").returncode == 0
+
+
 def test_etcd_that_is_not_there_is_one_sentence(docker_engine: docker.DockerClient, tmp_path: Path) -> None:
     lonely = Cluster("lonely", tmp_path)
     try:
