@@ -7,6 +7,7 @@ import docker
 import pytest
 
 from minikube_py.cluster import profile as profiles
+from tests import harness
 from tests.e2e.conftest import Cluster, running_cluster
 
 NAME = "twice"
