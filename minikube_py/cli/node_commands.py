@@ -1,12 +1,27 @@
 """`minikube-py node add|remove|stop|start|partition|heal`: change the cluster's machines, and break them on purpose.
 
-Who calls it: `cli/main.py`. The work is done in `minikube_py.cluster.nodes`.
+Who calls it: `cli/main.py`. The work is done in `minikube_py.cluster.nodes`; all but `add` take one node and are rows of a table.
 """
 
 import click
 
 from minikube_py.cli.cluster_commands import profile_option
 from minikube_py.cluster import profile as profiles
+
+COMMANDS = {
+    "remove": ("Take a node out for good.", "removed"),
+    "stop": (
+        "Power a node off: its kubelet and its containers die at once.",
+        "stopped; watch it: kubectl get nodes -w",
+    ),
+    "start": ("Power a stopped node on again.", "started"),
+    "partition": (
+        "Cut a node off from the network; its containers live on.",
+        "partitioned; undo: minikube-py node heal {node}",
+    ),
+    "heal": ("Reconnect a node that was cut off.", "healed"),
+}
+"""Command, named as the function of `cluster.nodes` that does it → (help, what is said when it is done)."""
 
 
 @click.group()
@@ -26,56 +41,18 @@ def add(count: int, name: str) -> None:
         click.echo(f"node/{added.name} added")
 
 
-@node.command()
-@click.argument("node_name", metavar="NODE")
-@profile_option
-def remove(node_name: str, name: str) -> None:
-    """Take a node out for good."""
-    from minikube_py.cluster import nodes
+def _command(action: str, text: str, done: str) -> click.Command:
+    @click.command(action, help=text)
+    @click.argument("node_name", metavar="NODE")
+    @profile_option
+    def command(node_name: str, name: str) -> None:
+        from minikube_py.cluster import nodes
 
-    nodes.remove(profiles.load(name), node_name)
-    click.echo(f"node/{node_name} removed")
+        getattr(nodes, action)(profiles.load(name), node_name)
+        click.echo(f"node/{node_name} {done.format(node=node_name)}")
 
-
-@node.command()
-@click.argument("node_name", metavar="NODE")
-@profile_option
-def stop(node_name: str, name: str) -> None:
-    """Power a node off: its kubelet and its containers die at once."""
-    from minikube_py.cluster import nodes
-
-    nodes.stop(profiles.load(name), node_name)
-    click.echo(f"node/{node_name} stopped; watch it go NotReady: kubectl get nodes -w")
+    return command
 
 
-@node.command()
-@click.argument("node_name", metavar="NODE")
-@profile_option
-def start(node_name: str, name: str) -> None:
-    """Power a stopped node on again."""
-    from minikube_py.cluster import nodes
-
-    nodes.start(profiles.load(name), node_name)
-    click.echo(f"node/{node_name} started")
-
-
-@node.command()
-@click.argument("node_name", metavar="NODE")
-@profile_option
-def partition(node_name: str, name: str) -> None:
-    """Cut a node off from the network; its containers live on."""
-    from minikube_py.cluster import nodes
-
-    nodes.partition(profiles.load(name), node_name)
-    click.echo(f"node/{node_name} partitioned; reconnect it with: minikube-py node heal {node_name}")
-
-
-@node.command()
-@click.argument("node_name", metavar="NODE")
-@profile_option
-def heal(node_name: str, name: str) -> None:
-    """Reconnect a node that was cut off."""
-    from minikube_py.cluster import nodes
-
-    nodes.heal(profiles.load(name), node_name)
-    click.echo(f"node/{node_name} healed")
+for _action, (_text, _done) in COMMANDS.items():
+    node.add_command(_command(_action, _text, _done))
