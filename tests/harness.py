@@ -4,12 +4,16 @@ Who uses it: the fixtures in conftest.py, and the fault tests that need to kill 
 """
 
 import contextlib
+import fcntl
+import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -86,21 +90,65 @@ def running_etcd(directory: Path) -> Iterator[str]:
         stop(process)
 
 
+_ENGINE = Path(tempfile.gettempdir()) / "minikube-py-tests-engine"
+
+
 @contextlib.contextmanager
 def running_dockerd(directory: Path) -> Iterator[None]:
-    """A Docker Engine that answers: the one already there, or one we start by hand and stop again."""
-    if _docker_answers():
+    """A Docker Engine that answers: the one already there, or one that the first test process to need it starts.
+
+    Test processes that run side by side share it; a file counts its users, and the last one stops it.
+    """
+    with _engine_record() as record:
+        if record["users"] or not _docker_answers():
+            if not record["users"]:
+                record["pid"] = _start_dockerd(directory)
+            record["users"] += 1
+    try:
         yield
-        return
+    finally:
+        with _engine_record() as record:
+            if record["users"]:
+                record["users"] -= 1
+                if not record["users"]:
+                    _stop_dockerd(record["pid"])
+
+
+@contextlib.contextmanager
+def _engine_record() -> Iterator[dict[str, int]]:
+    """{"pid", "users"} of the engine that tests started, under a lock; {0, 0} once that process is gone."""
+    with _ENGINE.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        record = json.loads(file.read() or "{}") or {"pid": 0, "users": 0}
+        if not _is_dockerd(record["pid"]):
+            record = {"pid": 0, "users": 0}
+        yield record
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(record))
+
+
+def _is_dockerd(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(pid) and b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _start_dockerd(directory: Path) -> int:
     binary = shutil.which("dockerd")
     assert binary, "no Docker Engine answers and dockerd is not installed: apt-get install docker.io (make test does)"
     with (directory / "dockerd.log").open("wb") as log:
-        process = subprocess.Popen([binary], stdout=log, stderr=log)
-    try:
-        eventually(_docker_answers, timeout=60, interval=0.2, what="dockerd")
-        yield
-    finally:
-        stop(process, timeout=30)
+        process = subprocess.Popen([binary], stdout=log, stderr=log, start_new_session=True)
+    eventually(_docker_answers, timeout=60, interval=0.2, what="dockerd")
+    return process.pid
+
+
+def _stop_dockerd(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ChildProcessError, AssertionError):
+        eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] or not _is_dockerd(pid), timeout=30, what="dockerd to end")
 
 
 def _docker_answers() -> bool:

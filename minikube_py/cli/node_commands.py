@@ -1,6 +1,6 @@
 """`minikube-py node add|remove|stop|start|partition|heal`: change the cluster's machines, and break them on purpose.
 
-Who calls it: `cli/main.py`. The work is done in `minikube_py.cluster.nodes`; all but `add` take one node and are rows of a table.
+Who calls it: `cli/main.py`. The work is done in `minikube_py.cluster.nodes`; commands on one node are rows of a table.
 """
 
 import click
@@ -17,7 +17,7 @@ COMMANDS = {
     "start": ("Power a stopped node on again.", "started"),
     "partition": (
         "Cut a node off from the network; its containers live on.",
-        "partitioned; undo: minikube-py node heal {node}",
+        "partitioned; undo with: node heal {node}",
     ),
     "heal": ("Reconnect a node that was cut off.", "healed"),
 }
