@@ -116,11 +116,11 @@ class Namespace:
     def _report(self, namespace: Obj, served: Discovered, left: Left) -> None:
         status, now = {**(namespace.get("status") or {})}, rfc3339(self._clock.now())
         status["conditions"] = list(status.get("conditions") or [])
-        changed = False
-        for kind, problem, bad, good in _conditions(served, left):
-            value, (reason, message) = ("True", bad) if problem else ("False", good)
-            # A namespace that goes without trouble is not written for it.
-            if problem or any(c["type"] == kind for c in status["conditions"]):
+        told, changed = _conditions(served, left), False
+        # A namespace that goes without trouble is not written for it; one that stays shows all of its conditions.
+        if status["conditions"] or any(problem for _, problem, _, _ in told):
+            for kind, problem, bad, good in told:
+                value, (reason, message) = ("True", bad) if problem else ("False", good)
                 changed = set_condition(status, kind, value, now, reason, message) or changed
         if changed:
             try:

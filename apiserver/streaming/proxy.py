@@ -1,17 +1,20 @@
 """pods/proxy, services/proxy and nodes/proxy: a request carried to an address in the cluster, and its answer back.
 
 Who calls it: `Streams`. Invariant: body and answer are streamed, never held; credentials meant for us are not passed on;
-a WebSocket is carried through as a WebSocket. Names may say scheme and port: "NAME", "NAME:PORT", "https:NAME:PORT".
+a WebSocket is carried through as a WebSocket; links of a page lead back through the proxy (`rewrite.py`). Names may say
+scheme and port: "NAME", "NAME:PORT", "https:NAME:PORT".
 Upstream: pkg/registry/core/{pod,service,node}/strategy.go (ResourceLocation), apimachinery/pkg/util/{net,proxy}.
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from apiserver.streaming.asgi import Headers, Stream, first_of
 from apiserver.streaming.backend import bracketed, find, find_all, internal_ip, kubelet_port
 from apiserver.streaming.relay import carry
+from apiserver.streaming.rewrite import Page, link, readable
 from minikube_py.api import errors, selectors
 from minikube_py.api.types import Obj
 
@@ -135,10 +138,14 @@ async def _proxy(stream: Stream, scheme: str, host: str, *, kubelet: bool = Fals
 
 def _remainder(stream: Stream) -> str | None:
     """The path behind ".../proxy/" exactly as the client wrote it; None when there is not even the slash."""
-    raw = stream.scope.get("raw_path") or stream.scope["path"].encode()
     count = _LEADING_SEGMENTS.get(stream.info.resource, _NAMESPACED_SEGMENTS)
-    parts = raw.decode("latin-1").split("/", count)
+    parts = _raw_path(stream).split("/", count)
     return parts[count] if len(parts) > count else None
+
+
+def _raw_path(stream: Stream) -> str:
+    raw: bytes = stream.scope.get("raw_path") or stream.scope["path"].encode()
+    return raw.decode("latin-1")
 
 
 async def _carry_request(stream: Stream, url: str, kubelet: bool) -> None:
@@ -154,21 +161,47 @@ async def _carry_request(stream: Stream, url: str, kubelet: bool) -> None:
     except OSError as error:
         raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from error
     try:
-        kept: Headers = [
-            (name.lower(), value)
-            for name, value in answer.raw_headers
-            if name.lower().decode("latin-1") not in _HOP_BY_HOP
-        ]
-        await stream.respond(answer.status, kept)
+        prefix, host = _prefix(stream), urlsplit(url).netloc
+        page = _page(method, answer.headers, prefix, host)
+        await stream.respond(answer.status, _kept(answer.raw_headers, prefix, host, page))
 
         async def carry() -> None:
             async for chunk in answer.content.iter_any():
-                await stream.write(chunk)
-            await stream.write(b"", more=False)
+                await stream.write(chunk if page is None else page.feed(chunk))
+            await stream.write(b"" if page is None else page.finish(), more=False)
 
         await first_of(carry(), stream.disconnected())
     finally:
         answer.close()
+
+
+def _prefix(stream: Stream) -> str:
+    """Our path up to and with ".../proxy", which is the far side's root."""
+    count = _LEADING_SEGMENTS.get(stream.info.resource, _NAMESPACED_SEGMENTS)
+    return "/".join(_raw_path(stream).split("/", count)[:count])
+
+
+def _page(method: str, headers: Mapping[str, str], prefix: str, host: str) -> Page | None:
+    """The rewriter when the answer is a page that we can read."""
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    is_page = headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html"
+    # A redirect's page is shown by nobody, and a HEAD has none.
+    if not is_page or method == "HEAD" or "Location" in headers or not readable(encoding):
+        return None
+    return Page(prefix, host, encoding)
+
+
+def _kept(raw: Iterable[tuple[bytes, bytes]], prefix: str, host: str, page: Page | None) -> Headers:
+    """The answer's headers that are the client's business; a page that we rewrite has another length, and no encoding."""
+    kept: Headers = []
+    for raw_name, value in raw:
+        name = raw_name.lower()
+        if name.decode("latin-1") in _HOP_BY_HOP or (page and name in (b"content-length", b"content-encoding")):
+            continue
+        if name == b"location":
+            value = link(value.decode("latin-1"), prefix, host).encode("latin-1")
+        kept.append((name, value))
+    return kept
 
 
 def _forwarded(stream: Stream) -> list[tuple[str, str]]:

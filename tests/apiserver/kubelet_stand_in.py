@@ -139,6 +139,11 @@ class KubeletStandIn:
             async for message in socket:
                 await socket.send_str(message.data[::-1])
             return socket
+        if request.query.get("page"):
+            moved = {"Location": "/elsewhere?a=b"} if request.query["page"] == "moved" else {}
+            return web.Response(
+                text='<a href="/x">', content_type="text/html", status=302 if moved else 200, headers=moved
+            )
         said = {
             "method": request.method, "path": request.raw_path, "body": (await request.read()).decode(),
             "headers": {name.lower(): value for name, value in request.headers.items()},

@@ -338,6 +338,10 @@ def test_a_pod_is_reached_through_its_proxy(apiserver: APIServer, node: KubeletS
     assert fetch(apiserver, "GET", f"{base}/x?code=418").status == 418
     slashless = fetch(apiserver, "GET", base + "?q=1")
     assert (slashless.status, slashless.headers["location"]) == (301, f"{base}/?q=1")
+    page = fetch(apiserver, "GET", f"{base}/some/?page=1")
+    assert page.data == f'<a href="{base}/x">'.encode(), "its root is behind our path"
+    moved = fetch(apiserver, "GET", f"{base}/some/?page=moved")
+    assert (moved.status, moved.headers["location"]) == (302, f"{base}/elsewhere?a=b")
 
 
 def test_a_websocket_goes_through_the_proxy(apiserver: APIServer, node: KubeletStandIn) -> None:

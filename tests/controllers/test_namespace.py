@@ -73,7 +73,10 @@ def test_pods_go_first_and_what_holds_them_is_told(client: Client, namespace: st
         client.delete(NAMESPACES, doomed)
         remaining = eventually(lambda: condition_of(client.get(NAMESPACES, doomed), "NamespaceFinalizersRemaining"))
         assert remaining["status"] == "True" and "example.com/hold in 1 resource instances" in remaining["message"]
-        assert client.get(NAMESPACES, doomed)["status"]["phase"] == "Terminating"
+        held = client.get(NAMESPACES, doomed)
+        assert held["status"]["phase"] == "Terminating"
+        content = condition_of(held, "NamespaceDeletionContentFailure")
+        assert content and content["status"] == "False", "what goes well is told too, beside what does not"
         assert client.get(CONFIGMAPS, "config", doomed)
         client.patch(PODS, "held", {"metadata": {"finalizers": None}}, doomed)
         eventually(lambda: _absent(client, doomed))
