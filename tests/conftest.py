@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,5 +156,6 @@ def cluster(docker_engine: "docker.DockerClient", tmp_path_factory: pytest.TempP
     """The three-node cluster that most tests of whole clusters share."""
     from tests.clusters import running_cluster
 
-    with pytest.MonkeyPatch.context() as patch, running_cluster("e2e", tmp_path_factory.mktemp("e2e"), patch) as one:
+    name = f"e2e-{os.getpid()}"  # so that two runs on one machine do not meet
+    with pytest.MonkeyPatch.context() as patch, running_cluster(name, tmp_path_factory.mktemp("e2e"), patch) as one:
         yield one

@@ -7,6 +7,7 @@ Who calls it: `cli/main.py`. The work is done in `minikube_py.labkit`. Invariant
 import getpass
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,13 @@ class LabGroup(click.Group):
             return super().invoke(ctx)
         except LabError as error:
             _fail(error, _EXIT_USAGE)
-        except (Infrastructure, ClusterError, APIError) as error:
+        except (Infrastructure, ClusterError, APIError, OSError) as error:
             _fail(error, _EXIT_INFRASTRUCTURE)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:  # Python's own exit code for this is 1, which here would mean that the student failed
+            traceback.print_exc()
+            sys.exit(_EXIT_INFRASTRUCTURE)
 
 
 def _fail(error: Exception, code: int) -> None:

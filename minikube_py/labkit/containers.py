@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minikube_py.cluster import engine
-from minikube_py.labkit.errors import Infrastructure
+from minikube_py.labkit.errors import CheckFailed
 
 _POD, _NAMESPACE, _UID = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.uid"
 _CONTAINER, SANDBOX = "io.kubernetes.container.name", "POD"
@@ -41,12 +41,13 @@ class Containers:
         listed = engine.connect().api.containers(all=not running_only, filters={"label": labels})
         return [_container(c) for c in listed if c["Labels"].get(_CONTAINER) != SANDBOX]
 
-    def only(self, namespace: str, pod: str) -> Container:
-        """The one running container of a pod. Raises Infrastructure when there is not exactly one."""
+    def running(self, namespace: str, pod: str) -> list[Container]:
+        """The running containers of a pod. Raises CheckFailed when there are none."""
         found = self.find(namespace=namespace, pod=pod)
-        if len(found) != 1:
-            raise Infrastructure(f"pod {namespace}/{pod} has {len(found)} running containers, one was expected")
-        return found[0]
+        if not found:
+            seen = "the engine runs none of its containers"
+            raise CheckFailed(f"Pod {pod} runs", seen, f"kubectl -n {namespace} describe pod {pod}")
+        return found
 
     def process_id(self, container: Container) -> int:
         """The host's process id of the container's process 1; 0 when it does not run."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
+from minikube_py.cluster import profile as profiles
 from minikube_py.cluster.errors import ClusterError
 from minikube_py.labkit import params, scene, submission
 from minikube_py.labkit.errors import Infrastructure
@@ -108,23 +109,25 @@ def grade(attempt: Attempt, only: Iterable[str] = (), steps_seconds: float = sub
     lab, nonce = attempt.lab, secrets.token_hex(4)
     chosen = [stage for stage in lab.stages if not only or stage.id in set(only)]
 
-    def report(results: Iterable[StageResult], problem: str = "") -> Report:
-        return Report(lab.id, lab.version, attempt.student, attempt.seed[:16], nonce, tuple(results), problem)
+    try:
+        results, problem = _observe(attempt, chosen, nonce, steps_seconds)
+    except (Infrastructure, ClusterError, APIError, OSError) as error:
+        results, problem = [_unchecked(stage, BROKEN, str(error)) for stage in chosen], str(error)
+    return Report(lab.id, lab.version, attempt.student, attempt.seed[:16], nonce, tuple(results), problem)
 
+
+def _observe(attempt: Attempt, chosen: list[Stage], nonce: str, steps_seconds: float) -> tuple[list[StageResult], str]:
+    """Replay, check, mend. Out: the results, and the student's mistake if it kept us from checking."""
     try:
         with tempfile.TemporaryDirectory(prefix="minikube-py-lab-") as scratch:
             files = Path(scratch) / "files"
             files.mkdir()
             manifests, problem = _replay(attempt, files, steps_seconds)
-            if problem:
-                return report(
-                    (_unchecked(stage, FAILED if stage is chosen[0] else BLOCKED, problem) for stage in chosen), problem
-                )
-            return report(_check(attempt, chosen, manifests, nonce, Path(scratch)))
-    except (Infrastructure, ClusterError, APIError) as error:
-        return report((_unchecked(stage, BROKEN, str(error)) for stage in chosen), str(error))
+            if not problem:
+                return _check(attempt, chosen, manifests, nonce, Path(scratch)), ""
+            return [_unchecked(s, FAILED if s is chosen[0] else BLOCKED, problem) for s in chosen], problem
     finally:
-        if any(stage.disruptive for stage in chosen):
+        if any(stage.disruptive for stage in chosen) and profiles.find(attempt.profile):
             attempt.world().mend()
 
 

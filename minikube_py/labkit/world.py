@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from minikube_py.api.clock import REAL, Clock
-from minikube_py.api.errors import NotFound
-from minikube_py.api.gvr import CONFIGMAPS, GVR, NAMESPACES, NODES, PODS, SECRETS, SERVICEACCOUNTS, SERVICES, new_object
+from minikube_py.api.errors import AlreadyExists, Forbidden, Invalid, NotFound
+from minikube_py.api.gvr import GVR, NAMESPACES, NODES, PODS, SECRETS, SERVICEACCOUNTS, SERVICES, new_object
 from minikube_py.api.meta import condition_is, is_terminating, name_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client, Config
@@ -107,8 +107,11 @@ class World:
         """Edit one key of a ConfigMap or Secret, as somebody else would."""
         if resource == SECRETS:
             value = base64.b64encode(value.encode()).decode()
-        assert resource in (CONFIGMAPS, SECRETS)
-        self.client.patch(resource, name, {"data": {key: value}}, namespace)
+        self.get(resource, name, namespace)
+        try:
+            self.client.patch(resource, name, {"data": {key: value}}, namespace)
+        except (Invalid, Forbidden) as error:
+            raise CheckFailed(f"{resource.kind} {name} can be edited", error.message) from None
 
     def recreate(self, resource: GVR, name: str, namespace: str) -> None:
         """Delete the object and create it again from the manifest that was handed in."""
@@ -123,7 +126,10 @@ class World:
             lambda: self._gone(resource, name, namespace), expected=f"{resource.kind} {name} is gone", within=40,
             where=f"kubectl get {resource.plural} -n {namespace}", clock=self.clock,
         )  # fmt: skip
-        self.client.create(resource, wanted, namespace)
+        try:
+            self.client.create(resource, wanted, namespace)
+        except (Invalid, Forbidden, AlreadyExists) as error:
+            raise CheckFailed(f"{resource.kind} {name} can be created again", error.message) from None
 
     def _gone(self, resource: GVR, name: str, namespace: str) -> bool:
         try:

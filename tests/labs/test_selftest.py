@@ -1,6 +1,7 @@
 """Every lab judges right and wrong answers rightly, on the one shared cluster; and the student's commands, end to end."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from minikube_py.api.gvr import NAMESPACES
 from minikube_py.api.meta import name_of
-from minikube_py.labkit import cleanup, selftest
+from minikube_py.labkit import cleanup, selftest, submission, workspace
 from minikube_py.labkit import lab as labs
 from tests.clusters import Cluster
 
@@ -24,7 +25,6 @@ def work(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
 
 def _labs(cluster: Cluster, *arguments: str) -> tuple[int, str]:
     """`minikube-py labs …` (these commands take no profile: the working directory knows it)."""
-    import sys
 
     done = cluster.run([sys.executable, "-m", "minikube_py.cli.main", "labs", *arguments], check=False)
     return done.returncode, done.stdout + done.stderr
@@ -70,3 +70,16 @@ def test_right_answers_pass_and_wrong_ones_fail_where_they_should(cluster: Clust
     seeds = [f"lab-{lab.id}-{outcome.report.seed[:12]}" for outcome in outcomes]
     assert [manager for manager in seeds[:3] if cleanup.applied_by(cluster.client, manager)] == []
     assert all(not node.stopped for node in cluster.profile.nodes)
+
+
+def test_a_world_shows_processes_and_runs_commands_inside(cluster: Cluster, work: Path) -> None:
+    attempt = workspace.find(work).attempt()
+    manifests, _ = submission.parse(sorted(work.glob("*.yaml")))
+    world = attempt.world()
+    assert submission.apply(world, manifests, attempt.manager) == ""
+    pod = world.ready_pod(world.text("namespace"), world.text("pod"), 30)
+    [container] = world.containers.running(world.text("namespace"), world.text("pod"))
+    assert container.uid == pod["metadata"]["uid"] and container.node == pod["spec"]["nodeName"]
+    assert b"sleep" in Path(f"/proc/{world.containers.process_id(container)}/cmdline").read_bytes()
+    assert world.containers.execute(container, ["hostname"]) == (0, f"{name_of(pod)}\n")
+    assert world.containers.execute(container, ["false"])[0] == 1
