@@ -95,6 +95,11 @@ def contains(a: Set, b: Set) -> bool:
     return True
 
 
+def canonical(fields: Set) -> Set:
+    """The same set with its members in order, which is how upstream writes sets; clients compare them byte by byte."""
+    return {key: canonical(fields[key]) if fields[key] else fields[key] for key in sorted(fields)}
+
+
 def paths(fields: Set, prefix: str = "") -> list[str]:
     """The members as texts, sorted: [".spec.containers[name=\"a\"].image", ".spec.replicas"]."""
     found = []

@@ -1,14 +1,15 @@
 """`metadata.managedFields`: who set which field, kept up to date by every write.
 
 Who uses it: the registry on every create and update (`update_managed_fields`); `apply` for its own entries.
-Invariant: entries are never changed in place; a write that changes nothing leaves them as they are; at most ten writers by
-update are remembered, older ones are summed up. Entries of another apiVersion than the object's are left alone.
+Invariant: entries are never changed in place, and their sets are in order; a write that changes nothing leaves them as they
+are; at most ten writers by update are remembered, older ones are summed up. Entries of another apiVersion than the object's
+are left alone.
 Upstream: apimachinery/pkg/util/managedfields/internal (structuredmerge, managedfieldsupdater, capmanagers, buildmanagerinfo).
 """
 
 from typing import Any
 
-from minikube_py.api.fieldset import Set, contains, difference, intersection, union
+from minikube_py.api.fieldset import Set, canonical, contains, difference, intersection, union
 from minikube_py.api.schema_node import Node
 from minikube_py.api.typed import compare, strip
 from minikube_py.api.types import Obj
@@ -38,7 +39,7 @@ def same_writer(entry: Obj, manager: str, operation: str, api_version: str, subr
 def make_entry(manager: str, operation: str, api_version: str, now: str, fields: Set, subresource: str) -> Obj:
     made: Obj = {
         "manager": manager, "operation": operation, "apiVersion": api_version, "time": now, "fieldsType": "FieldsV1",
-        "fieldsV1": fields,
+        "fieldsV1": canonical(fields),
     }  # fmt: skip
     if subresource:
         made["subresource"] = subresource
@@ -91,7 +92,7 @@ def _written(
             fields = entry["fieldsV1"]
             if not contains(fields, changed):
                 fields = union(fields, changed)
-            mine = {**entry, "time": now, "fieldsV1": difference(fields, removed)}
+            mine = {**entry, "time": now, "fieldsV1": canonical(difference(fields, removed))}
             made.append(mine)
         else:
             left = lose(entry, union(changed, removed) if changed else removed, api_version)
@@ -108,7 +109,7 @@ def lose(entry: Obj, fields: Set, api_version: str) -> Obj | None:
     if entry.get("apiVersion") != api_version or not intersection(entry.get("fieldsV1") or {}, fields):
         return entry
     left = difference(entry["fieldsV1"], fields)
-    return {**entry, "fieldsV1": left} if left else None
+    return {**entry, "fieldsV1": canonical(left)} if left else None
 
 
 def _capped(entries: list[Obj]) -> list[Obj]:

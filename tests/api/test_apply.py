@@ -174,6 +174,21 @@ def test_updates_move_ownership_and_keep_entries_that_lose_nothing() -> None:
     assert [one["manager"] for one in without["metadata"]["managedFields"]] == ["one"]
 
 
+def test_sets_are_written_in_order() -> None:
+    """Clients compare entries byte by byte, and a client that decodes and encodes an object puts keys in order."""
+
+    def in_order(fields: Obj) -> bool:
+        return list(fields) == sorted(fields) and all(in_order(inner) for inner in fields.values())
+
+    first = updated(None, deployment(3, {"name": "b", "image": "i"}, {"image": "i:1", "name": "a"}), "me")
+    second = updated(
+        first, deployment(4, {"name": "b", "tty": True}, {**A, "command": ["x"]}, labels={"a": "b"}), "you"
+    )
+    third = apply(second, deployment(9, A, labels={"x": "y", "a": "c"}), "applier", True, NODE, now=T2)
+    for obj in (first, second, third):
+        assert all(in_order(one["fieldsV1"]) for one in obj["metadata"]["managedFields"])
+
+
 def test_managed_fields_can_be_left_out_brought_and_cleared() -> None:
     first = updated(None, deployment(1), "one")
     plain = deployment(2)
