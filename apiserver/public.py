@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import orjson
 
-from apiserver import discovery, encode, negotiate, openapi
+from apiserver import discovery, encode, negotiate, openapi, openapi_protobuf
 from apiserver.pipeline import Admitted, Handler, Response
 from apiserver.request import Request
 from apiserver.resources import table
@@ -62,11 +62,12 @@ def metrics(server: Server, request: Request, admitted: Admitted) -> Response:
 
 def api_documents(server: Server, request: Request, admitted: Admitted) -> Response:
     """/openapi/v2, /openapi/v3 and below; 304 when the client has it already."""
-    headers = request.headers
-    found = openapi.answer(
-        table.rows(), request.path, accept=headers.get("accept"), if_none_match=headers.get("if-none-match")
-    )
+    accept, known = request.headers.get("accept"), request.headers.get("if-none-match")
+    as_protobuf = request.path == "/openapi/v2" and (accept or "").startswith(openapi_protobuf.ACCEPT)
+    found = openapi.answer(table.rows(), request.path, accept=None if as_protobuf else accept, if_none_match=known)
     kept = {"ETag": found.etag, "Vary": "Accept", "Cache-Control": "public"}
+    if as_protobuf and found.body:
+        return Response(200, openapi_protobuf.encode(orjson.loads(found.body)), openapi_protobuf.CONTENT_TYPE, headers=kept)
     return Response(200 if found.body else 304, found.body, headers=kept)
 
 
