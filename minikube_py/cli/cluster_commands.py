@@ -63,6 +63,7 @@ def down(every: bool, name: str) -> None:
 
     chosen = profiles.load_all() if every else [p for p in [profiles.find(profiles.check_name(name))] if p]
     if not chosen:
+        profiles.remove_tree(profiles.profiles_directory() / name)  # what an `up` that failed early may have left
         click.echo(f"no cluster {name!r} here: nothing to do" if not every else "no cluster here: nothing to do")
     for profile in chosen:
         click.echo(f"Taking down {profile.name}")

@@ -4,6 +4,7 @@ Who runs it: people, `make up`, labs. Invariant: bad input and missing things en
 (2 for wrong usage), never in a traceback; commands only parse and print, the work is done in `minikube_py.cluster`.
 """
 
+import errno
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ from minikube_py.cli.image_commands import image
 from minikube_py.cli.lab_commands import labs
 from minikube_py.cli.node_commands import node
 from minikube_py.cluster.errors import ClusterError
+from minikube_py.cluster.profile import home
 
 
 class Group(click.Group):
@@ -28,9 +30,14 @@ class Group(click.Group):
             click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
             sys.exit(1)
         except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            click.echo(f"{click.style('error:', fg='red')}{where} {error.strerror or error}", err=True)
+            click.echo(f"{click.style('error:', fg='red')} {_explained(error)}", err=True)
             sys.exit(1)
+
+
+def _explained(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"the disk that holds {home()} is full; free some space, or set MINIKUBE_PY_HOME to a directory elsewhere"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -37,7 +37,7 @@ def after_up(profile: Profile, progress: Progress, sample: bool) -> None:
         f"{context} get nodes,pods -A -o wide",
         f"{context} scale deployment {target} --replicas 5"
         if sample
-        else f"{context} create deployment web --image busybox",
+        else f"{context} create deployment web --image busybox -- sleep 3600",
         f"minikube-py node stop {profile.nodes[-1].name} -p {profile.name}",
     ):
         click.echo(f"  {click.style(line, bold=True)}")

@@ -49,8 +49,8 @@ def up(wish: Wish, progress: Progress) -> Profile:
         with progress.phase("pod network"):
             engine.ensure_network(profile)
     with progress.phase("certificates and kubeconfigs"):
+        profile.save()  # first, so that whatever follows can be taken down
         identities.write_all(profile)
-        profile.save()
     with progress.phase("API server"):
         start_supervisor(profile)
         access.wait_ready(profile, _API_SECONDS)

@@ -1,5 +1,6 @@
 """`minikube-py` without a cluster: every command is documented, bad input is one sentence."""
 
+import errno
 from pathlib import Path
 
 import click
@@ -9,7 +10,12 @@ from click.testing import CliRunner
 from minikube_py.cli.main import main
 from minikube_py.cli.node_commands import COMMANDS
 from minikube_py.cluster import nodes
-from tests.harness import ROOT
+from tests.harness import ROOT, free_port
+
+
+@pytest.fixture(autouse=True)
+def own_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
 
 
 def _all(group: click.Group, path: str = "") -> list[tuple[str, click.Command]]:
@@ -48,3 +54,17 @@ def test_wrong_usage_exits_2(words: list[str], tmp_path: Path, monkeypatch: pyte
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
     assert "Traceback" not in done.output
+
+
+def test_a_full_disk_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("MINIKUBE_PY_HOME", str(tmp_path))
+    monkeypatch.setattr("minikube_py.cluster.identities.write_all", full)
+    port = str(free_port())
+    done = CliRunner().invoke(main, ["up", "--runtime", "simulated", "--nodes", "1", "--port", port])
+    assert done.exit_code == 1
+    assert "set MINIKUBE_PY_HOME to a directory elsewhere" in done.output
+    assert CliRunner().invoke(main, ["down"]).exit_code == 0
+    assert not (tmp_path / "profiles").exists()
