@@ -74,7 +74,7 @@ def test_two_profiles_live_side_by_side(cluster: Cluster, tmp_path: Path, monkey
         assert other.profile.pod_cidr != cluster.profile.pod_cidr
         other.kubectl("create", "namespace", "only-here")
         assert "only-here" not in cluster.kubectl("--context", cluster.profile.context, "get", "namespaces")
-        assert "e2e" in other.run(["docker", "network", "ls"]).stdout
+        assert cluster.name in other.run(["docker", "network", "ls"]).stdout
     assert cluster.kubectl("--context", cluster.profile.context, "get", "nodes", "-o", "name").count("node/") == 3
     cluster.kubectl("config", "use-context", cluster.profile.context)
 
@@ -83,7 +83,7 @@ def test_a_name_somebody_else_uses_is_refused(cluster: Cluster, tmp_path: Path) 
     stranger = Cluster(cluster.name, tmp_path)
     done = stranger.minikube("up", "--port", str(harness.free_port()), check=False)
     assert done.returncode == 1
-    assert "another cluster called 'e2e' lives on this engine" in done.stderr
+    assert f"another cluster called '{cluster.name}' lives on this engine" in done.stderr
     assert cluster.minikube("status").returncode == 0
 
 
