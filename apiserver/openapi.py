@@ -2,7 +2,7 @@
 
 Who calls it: the handlers of /openapi (`apiserver/public.py`). Invariant: a document is made once per set of rows and
 schemas, kept on disk beside the schema cache, and read from there, so that an idle server holds none of them in memory;
-its ETag depends on what it is made from, never on when.
+its ETag depends on what it is made from, never on when. Custom kinds are merged into the built-in documents when asked for.
 Upstream: kube-openapi/pkg/{handler,handler3}.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from apiserver import openapi_schemas
+from apiserver.customresources import openapi as custom_kinds
 from apiserver.negotiate import negotiate
 from apiserver.openapi_paths import DELETE_OPTIONS, PATCH, STATUS, Style, paths
 from apiserver.openapi_schemas import V2_PREFIX, V3_PREFIX
@@ -48,8 +49,10 @@ def answer(rows: Sequence[Row], path: str, *, accept: str | None = None, if_none
     negotiate(accept, forms=("application/json",))
     parts = path.strip("/").split("/")[1:]
     group_version = "/".join(parts[1:])
-    if parts[0] == "v3" and group_version and group_version not in group_versions(rows):
-        raise NotFound("the server could not find the requested resource")
+    if group_version:
+        rows = _of(rows, group_version)
+        if not rows:
+            raise NotFound("the server could not find the requested resource")
     tag = _tag(rows, "/".join(parts))
     etag = f'"{tag}"'
     if if_none_match and etag in [known.strip().removeprefix("W/") for known in if_none_match.split(",")]:
@@ -68,14 +71,15 @@ def group_versions(rows: Iterable[Row]) -> list[str]:
 
 def _tag(rows: Sequence[Row], what: str) -> str:
     """A text that changes whenever the document does."""
-    facts = f"{_FORM} {schema_cache.stamp()} {rows!r} {what}"
+    custom = [row.custom.fingerprint for row in rows if row.custom is not None]
+    facts = f"{_FORM} {schema_cache.stamp()} {rows!r} {custom} {what}"
     return hashlib.sha256(facts.encode()).hexdigest()[:40].upper()
 
 
 def v3_index(rows: Sequence[Row]) -> bytes:
     """The documents there are, each with a hash that lets clients keep their copy for good."""
     found = {
-        name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={_tag(rows, f'v3/{name}')}"}
+        name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={_tag(_of(rows, name), f'v3/{name}')}"}
         for name in group_versions(rows)
     }
     return orjson.dumps({"paths": found})
@@ -83,14 +87,39 @@ def v3_index(rows: Sequence[Row]) -> bytes:
 
 def v2(rows: Sequence[Row]) -> bytes:
     """The one Swagger document of everything that is served."""
-    return schema_cache.derived("openapi-v2", lambda: orjson.dumps(_v2(rows)), key=_tag(rows, "v2"))
+    built_in = _built_in(rows)
+    body = schema_cache.derived("openapi-v2", lambda: orjson.dumps(_v2(built_in)), key=_tag(built_in, "v2"))
+    return _with_custom(body, rows, Style(False, V2_PREFIX))
 
 
 def v3(rows: Sequence[Row], group_version: str) -> bytes:
     """The document of one group and version ("apis/apps/v1"), which must be served."""
-    name = "openapi-v3-" + group_version.replace("/", "-")
-    key = _tag(rows, f"v3/{group_version}")
-    return schema_cache.derived(name, lambda: orjson.dumps(_v3(rows, group_version)), key=key)
+    built_in = _built_in(_of(rows, group_version))
+    name = "openapi-v3-" + (group_version.replace("/", "-") if built_in else "custom")
+    key = _tag(built_in, f"v3/{group_version}" if built_in else "v3")
+    body = schema_cache.derived(name, lambda: orjson.dumps(_v3(built_in)), key=key)
+    return _with_custom(body, _of(rows, group_version), Style(True, V3_PREFIX))
+
+
+def _of(rows: Iterable[Row], group_version: str) -> list[Row]:
+    return [row for row in rows if row.gvr.root.lstrip("/") == group_version]
+
+
+def _built_in(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row.custom is None]
+
+
+def _with_custom(body: bytes, rows: Iterable[Row], style: Style) -> bytes:
+    """A document of built-in kinds with the custom ones among `rows` put in."""
+    custom = [row for row in rows if row.custom is not None]
+    if not custom:
+        return body
+    document = orjson.loads(body)
+    known = {("autoscaling", "v1", "Scale"): custom_kinds.SHARED[-1], **custom_kinds.names(custom)}
+    document["paths"] |= paths(custom, style, known)
+    schemas = document["components"]["schemas"] if style.v3 else document["definitions"]
+    schemas |= custom_kinds.definitions(custom, v3=style.v3)
+    return orjson.dumps(document)
 
 
 def _info() -> Obj:
@@ -111,11 +140,11 @@ def _v2(rows: Sequence[Row]) -> Obj:
     }
 
 
-def _v3(rows: Sequence[Row], group_version: str) -> Obj:
+def _v3(served: Sequence[Row]) -> Obj:
+    """The document of these built-in rows; of none, what custom kinds refer to."""
     definitions = schema_cache.definitions()
     known = _kinds(definitions)
-    served = [row for row in rows if row.gvr.root.lstrip("/") == group_version]
-    chosen = openapi_schemas.closure(definitions, _roots(served, known))
+    chosen = openapi_schemas.closure(definitions, _roots(served, known) + list(() if served else custom_kinds.SHARED))
     return {
         "openapi": "3.0.0",
         "info": _info(),

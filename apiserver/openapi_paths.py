@@ -17,6 +17,7 @@ _PATCH_TYPES = (
     "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )  # fmt: skip
+_CUSTOM_PATCH_TYPES = tuple(kind for kind in _PATCH_TYPES if "strategic" not in kind)
 _BODY_TYPES = ("application/json", "application/yaml")
 
 # name, type, what it is
@@ -181,7 +182,7 @@ def _operation(
     if verb in ("create", "update") and definition:
         style.body(made, definition, _BODY_TYPES, True)
     elif verb == "patch":
-        style.body(made, PATCH, _PATCH_TYPES, True)
+        style.body(made, PATCH, _PATCH_TYPES if row.custom is None else _CUSTOM_PATCH_TYPES, True)
     elif verb in ("delete", "deletecollection"):
         style.body(made, DELETE_OPTIONS, _BODY_TYPES, False)
     answer = {"list": listed, "delete": STATUS, "deletecollection": STATUS}.get(verb, definition)

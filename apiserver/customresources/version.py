@@ -6,8 +6,11 @@ Stop of the data path: 3 (decode, default, validate) and the way back, for custo
 Upstream: apiextensions-apiserver/pkg/apiserver/customresource_handler.go, pkg/registry/customresource/strategy.go.
 """
 
+import hashlib
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
+
+import orjson
 
 from apiserver.customresources import printing, scale, structural, values
 from apiserver.customresources.structural import Structural
@@ -46,6 +49,12 @@ class Version:
             tuple(names.get("shortNames") or ()), tuple(names.get("categories") or ()), ALL_VERBS, tuple(subs),
             definition_name(group, self.name, names["kind"]), custom=self,
         )  # fmt: skip
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever what is published about this version does."""
+        facts = orjson.dumps([self.spec, self.definition.names, self.definition.namespaced])
+        return hashlib.sha256(facts).hexdigest()[:16]
 
     # ---- the schema --------------------------------------------------------------------------------------------------
 
