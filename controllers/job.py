@@ -2,14 +2,14 @@
 
 Who calls it: `controllers.main`. Invariants: every pod that ends is counted once, also when it is deleted the moment it ends
 (a finalizer holds it until then) and when this process dies anywhere between; a finished Job makes no pod.
-Upstream: pkg/controller/job/job_controller.go, pkg/controller/ttlafterfinished. Pod failure policies, limits per index and
-success policies are not built.
+Upstream: pkg/controller/job/job_controller.go, pkg/controller/ttlafterfinished.
 """
 
 import copy
 from collections.abc import Iterable
 from datetime import timedelta
 
+from controllers import job_policy as policy
 from controllers import job_state as state
 from controllers.children import Expectations, Names, claim, slow_start
 from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
@@ -84,6 +84,7 @@ class Job:
         end = self._end({**job, "status": status}, counts, active, status)
         again: float | None = None
         if end is not None:
+            counts = state.tally({**job, "status": status}, pods, over=True)
             self._delete(key, job, active, len(active))
         else:
             again = self._manage(key, {**job, "status": status}, counts, pods, active)
@@ -102,23 +103,29 @@ class Job:
 
     def _manage(self, key: str, job: Obj, counts: state.Tally, pods: list[Obj], active: list[Obj]) -> float | None:
         """Bring the number of running pods to what is wanted. Out: seconds until more may be made."""
+        leaving = [p for p in pods if is_terminating(p) and not is_finished(p)] if policy.waits_for_the_end(job) else []
         excess = len(active) - state.wanted_active(job, counts, len(active))
         if excess > 0:
             self._delete(key, job, active, excess)
-        elif excess < 0:
-            pause = state.backoff_left(pods, counts.failed, self._clock.now())
+        elif (missing := -excess - len(leaving)) > 0:
+            now = self._clock.now()
+            pause = state.backoff_left(job, pods, counts.failed, now)
             if pause > 0:
                 return pause
-            self._create(key, job, counts, active, -excess)
+            waiting = state.pausing(counts, now)
+            self._create(key, job, counts, [*active, *leaving], missing, waiting)
+            return min(waiting.values(), default=None)
         return None
 
-    def _create(self, key: str, job: Obj, counts: state.Tally, active: list[Obj], count: int) -> None:
+    def _create(
+        self, key: str, job: Obj, counts: state.Tally, busy: list[Obj], count: int, pausing: Iterable[int]
+    ) -> None:
         indexes: list[int | None] = [None] * count
         if state.is_indexed(job):
-            indexes = list(state.free_indexes(job, counts, active, count))
-        waiting = iter(indexes)
+            indexes = list(state.free_indexes(job, counts, busy, count, pausing))
+        rest = iter(indexes)
         first_error: Exception | None = None
-        for result in slow_start(len(indexes), lambda: self._create_one(key, job, next(waiting))):
+        for result in slow_start(len(indexes), lambda: self._create_one(key, job, next(rest), counts.retried)):
             if isinstance(result, Exception):
                 self._events.event(job, "Warning", "FailedCreate", f"Error creating: {result}")
                 first_error = first_error or result
@@ -128,17 +135,22 @@ class Job:
         if first_error is not None:
             raise first_error
 
-    def _create_one(self, key: str, job: Obj, index: int | None) -> Obj:
-        base = f"{name_of(job)}-" if index is None else f"{name_of(job)}-{index}-"
-        return self._names.create(self._client, PODS, key, base, lambda name: self._pod(job, index, base, name), job)
+    def _create_one(self, key: str, job: Obj, index: int | None, retried: dict[int, Obj]) -> Obj:
+        if index is None:
+            base, history = f"{name_of(job)}-", {}
+        else:
+            base, history = f"{name_of(job)}-{index}-", policy.history(job, retried.get(index))
+        return self._names.create(
+            self._client, PODS, key, base, lambda name: self._pod(job, index, base, name, history), job
+        )
 
-    def _pod(self, job: Obj, index: int | None, base: str, name: str) -> Obj:
+    def _pod(self, job: Obj, index: int | None, base: str, name: str, history: dict[str, str]) -> Obj:
         pod = from_template(job["spec"]["template"], job, name)
         metadata, spec = pod["metadata"], pod["spec"]
         metadata["generateName"] = base
         metadata["finalizers"] = [*(metadata.get("finalizers") or []), state.FINALIZER]
         if index is not None:
-            metadata["annotations"] = {**metadata.get("annotations", {}), state.INDEX: str(index)}
+            metadata["annotations"] = {**metadata.get("annotations", {}), state.INDEX: str(index), **history}
             metadata["labels"] = {**metadata.get("labels", {}), state.INDEX: str(index)}
             spec["hostname"] = f"{name_of(job)}-{index}"
             source = {"fieldRef": {"fieldPath": f"metadata.annotations['{state.INDEX}']"}}
@@ -166,19 +178,25 @@ class Job:
         noted = status.get("uncountedTerminatedPods") or {}
         good = [*(noted.get("succeeded") or []), *counts.new_succeeded]
         bad = [*(noted.get("failed") or []), *counts.new_failed]
+        # What the ended pods say about indexes goes into the status before they are let go: they may not be asked again.
+        if state.is_indexed(job):
+            status["completedIndexes"] = state.format_indexes(counts.indexes)
+            if policy.limit_per_index(job) is not None:
+                status["failedIndexes"] = state.format_indexes(counts.lost)
         if counts.new_succeeded or counts.new_failed:
             status["uncountedTerminatedPods"] = {"succeeded": good, "failed": bad}
             job |= self._write(job, status)
+        ended = {*good, *bad, *counts.ignored}
+        for pod in pods:
+            if uid_of(pod) in ended:
+                self._let_go(pod, key)
         if not good and not bad:
             return
-        for pod in pods:
-            if uid_of(pod) in good or uid_of(pod) in bad:
-                self._let_go(pod, key)
-        status["succeeded"] = len(counts.indexes) if state.is_indexed(job) else int(status.get("succeeded") or 0) + len(good)
+        status["succeeded"] = (
+            len(counts.indexes) if state.is_indexed(job) else int(status.get("succeeded") or 0) + len(good)
+        )
         status["failed"] = int(status.get("failed") or 0) + len(bad)
         status["uncountedTerminatedPods"] = {}
-        if state.is_indexed(job):
-            status["completedIndexes"] = state.format_indexes(counts.indexes)
 
     def _let_go(self, pod: Obj, key: str = "") -> None:
         finalizers = pod["metadata"].get("finalizers") or []
@@ -235,7 +253,9 @@ class Job:
             set_condition(status, interim, "True", rfc3339(self._clock.now()), end[1], end[2])
         return end
 
-    def _finish(self, job: Obj, status: Obj, end: tuple[str, str, str] | None, pods: list[Obj], active: list[Obj]) -> None:
+    def _finish(
+        self, job: Obj, status: Obj, end: tuple[str, str, str] | None, pods: list[Obj], active: list[Obj]
+    ) -> None:
         running = active if end is None else []
         status |= {
             "active": len(running), "ready": sum(is_ready(p) for p in running),
@@ -268,7 +288,9 @@ class Job:
         if seconds is None or is_terminating(job):
             return None
         over = condition_of(job, "Complete") or condition_of(job, "Failed") or {}
-        left = (parse_rfc3339(over["lastTransitionTime"]) + timedelta(seconds=int(seconds)) - self._clock.now()).total_seconds()
+        left = (
+            parse_rfc3339(over["lastTransitionTime"]) + timedelta(seconds=int(seconds)) - self._clock.now()
+        ).total_seconds()
         if left > 0:
             return left
         try:

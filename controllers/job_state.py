@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from controllers.pod import phase_of
+from controllers import job_policy as policy
+from controllers.pod import is_active, phase_of
 from minikube_py.api.clock import parse_rfc3339
-from minikube_py.api.meta import annotations_of, condition_is, is_terminating, uid_of
+from minikube_py.api.meta import annotations_of, condition_is, uid_of
 from minikube_py.api.types import Obj
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
-_BACKOFF, _BACKOFF_MAX = 10.0, 600.0
 
 
 def is_indexed(job: Obj) -> bool:
@@ -38,11 +38,6 @@ def index_of(pod: Obj) -> int | None:
 
 def succeeded(pod: Obj) -> bool:
     return phase_of(pod) == "Succeeded"
-
-
-def failed(pod: Obj) -> bool:
-    """Failed, or being deleted before it succeeded: its work will have to be done again."""
-    return phase_of(pod) == "Failed" or (is_terminating(pod) and not succeeded(pod))
 
 
 def parse_indexes(text: str) -> set[int]:
@@ -76,35 +71,68 @@ class Tally:
     indexes: set[int]
     new_succeeded: list[str] = field(default_factory=list)  # uids to be written down
     new_failed: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)  # uids of pods whose failure does not count
+    lost: set[int] = field(default_factory=set)  # indexes that have failed for good
+    retried: dict[int, Obj] = field(default_factory=dict)  # index -> its last pod, which failed and awaits a successor
+    fatal: str = ""  # why one failure fails the Job
 
 
-def tally(job: Obj, pods: list[Obj]) -> Tally:
-    """Count: what the status says, what it has written down, and pods that ended since."""
+def tally(job: Obj, pods: list[Obj], *, over: bool = False) -> Tally:
+    """Count: what the status says, what it has written down, and pods that ended since.
+
+    In: `over`: nothing will be retried any more. A pod that failed and awaits a successor is counted once it has one: until
+    then it is what remembers how often its index failed.
+    """
     status = job.get("status") or {}
     noted = status.get("uncountedTerminatedPods") or {}
     noted_good, noted_bad = set(noted.get("succeeded") or []), set(noted.get("failed") or [])
     indexed, completions = is_indexed(job), job["spec"].get("completions")
     indexes = parse_indexes(status.get("completedIndexes") or "") if indexed else set()
     counts = Tally(0, int(status.get("failed") or 0) + len(noted_bad), indexes)
-    for pod in pods:
-        if FINALIZER not in (pod["metadata"].get("finalizers") or []) or uid_of(pod) in noted_good | noted_bad:
+    counts.lost = parse_indexes(status.get("failedIndexes") or "")
+    uncounted = [pod for pod in pods if FINALIZER in (pod["metadata"].get("finalizers") or [])]
+    for pod in uncounted:
+        index = index_of(pod)
+        if succeeded(pod) and indexed and index is not None and index < int(completions or 0):
+            indexes.add(index)
+        elif index is not None and policy.failed(job, pod) and policy.fails_its_index(job, pod):
+            counts.lost.add(index)
+    if not over and policy.limit_per_index(job) is not None:
+        counts.retried = _retried(job, pods, indexes | counts.lost)
+    waiting = {uid_of(pod) for pod in counts.retried.values()}
+    for pod in uncounted:
+        if uid_of(pod) in noted_good | noted_bad | waiting:
             continue
         if succeeded(pod):
             counts.new_succeeded.append(uid_of(pod))
-            index = index_of(pod)
-            if indexed and index is not None and index < int(completions or 0):
-                indexes.add(index)
-        elif failed(pod):
-            counts.new_failed.append(uid_of(pod))
+        elif policy.failed(job, pod):
+            action, why = policy.judge(job, pod)
+            (counts.ignored if action == policy.IGNORE else counts.new_failed).append(uid_of(pod))
+            counts.fatal = counts.fatal or (why if action == policy.FAIL_JOB else "")
     counts.failed += len(counts.new_failed)
     plain = int(status.get("succeeded") or 0) + len(noted_good) + len(counts.new_succeeded)
     counts.succeeded = len(indexes) if indexed else plain
     return counts
 
 
+def _retried(job: Obj, pods: list[Obj], settled: set[int]) -> dict[int, Obj]:
+    """The newest pod of every index, if it failed and the index is neither done nor lost."""
+    newest: dict[int, Obj] = {}
+    for pod in pods:
+        index = index_of(pod)
+        if index is not None and index not in settled:
+            rank = (policy.attempts(pod), is_active(pod))
+            other = newest.get(index)
+            if other is None or rank > (policy.attempts(other), is_active(other)):
+                newest[index] = pod
+    return {index: pod for index, pod in newest.items() if policy.failed(job, pod)}
+
+
 def verdict(job: Obj, counts: Tally, active: list[Obj], now: datetime) -> tuple[str, str, str] | None:
     """None while it goes on, else (condition, reason, message) of how it ended."""
     spec = job["spec"]
+    if counts.fatal:
+        return "Failed", "PodFailurePolicy", counts.fatal
     limit, restarts = int(spec.get("backoffLimit", 6)), sum(_restarts(p) for p in active)
     on_failure = (spec["template"]["spec"].get("restartPolicy")) == "OnFailure"
     if counts.failed > limit or (on_failure and restarts > 0 and restarts >= limit):
@@ -112,6 +140,12 @@ def verdict(job: Obj, counts: Tally, active: list[Obj], now: datetime) -> tuple[
     if (left := seconds_left(job, now)) is not None and left <= 0:
         return "Failed", "DeadlineExceeded", "Job was active longer than specified deadline"
     completions = spec.get("completions")
+    if (end := policy.failed_indexes_verdict(job, len(counts.lost), counts.succeeded)) is not None:
+        return end
+    rules = (spec.get("successPolicy") or {}).get("rules") or []
+    named = [parse_indexes(rule["succeededIndexes"]) if rule.get("succeededIndexes") else None for rule in rules]
+    if why := policy.enough(job, counts.indexes, named):
+        return "Complete", "SuccessPolicy", why
     if completions is None:
         done = counts.succeeded > 0 and not active
     else:
@@ -134,24 +168,24 @@ def wanted_active(job: Obj, counts: Tally, active: int) -> int:
         return 0
     if completions is None:  # a work queue: once one has succeeded, no new one starts
         return min(active, parallelism) if counts.succeeded > 0 else parallelism
-    return max(0, min(parallelism, int(completions) - counts.succeeded))
+    return max(0, min(parallelism, int(completions) - counts.succeeded - len(counts.lost)))
 
 
-def backoff_left(pods: list[Obj], failures: int, now: datetime) -> float:
-    """Seconds before the next pod may be made after failures: 10 s, doubled with each, at most ten minutes."""
-    ended = [moment for pod in pods if failed(pod) and (moment := _ended_at(pod)) is not None]
-    if not ended or not failures:
+def backoff_left(job: Obj, pods: list[Obj], failures: int, now: datetime) -> float:
+    """Seconds before the next pod of a Job may be made after failures; with limits per index each index waits for itself."""
+    if policy.limit_per_index(job) is not None:
         return 0.0
-    pause = min(_BACKOFF_MAX, _BACKOFF * 2.0 ** min(failures - 1, 10))
-    return max(0.0, (max(ended) + timedelta(seconds=pause) - now).total_seconds())
+    ended = [moment for pod in pods if policy.failed(job, pod) and (moment := policy.ended_at(pod)) is not None]
+    return policy.pause_left(failures, max(ended, default=None), now)
 
 
-def _ended_at(pod: Obj) -> datetime | None:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    moments = [at for s in statuses if (at := ((s.get("state") or {}).get("terminated") or {}).get("finishedAt"))]
-    if not moments and is_terminating(pod):
-        moments = [pod["metadata"]["deletionTimestamp"]]
-    return max(map(parse_rfc3339, moments)) if moments else None
+def pausing(counts: Tally, now: datetime) -> dict[int, float]:
+    """Index -> seconds before its next pod may be made, of those that have to wait."""
+    waits = {
+        index: policy.pause_left(policy.attempts(pod) + 1, policy.ended_at(pod), now)
+        for index, pod in counts.retried.items()
+    }
+    return {index: seconds for index, seconds in waits.items() if seconds > 0}
 
 
 def _restarts(pod: Obj) -> int:
@@ -160,9 +194,9 @@ def _restarts(pod: Obj) -> int:
     return sum(int(c.get("restartCount", 0)) for c in containers)
 
 
-def free_indexes(job: Obj, counts: Tally, active: list[Obj], count: int) -> list[int]:
-    """The lowest `count` indexes that are neither completed nor being worked on."""
-    taken = counts.indexes | {index for p in active if (index := index_of(p)) is not None}
+def free_indexes(job: Obj, counts: Tally, busy: list[Obj], count: int, pausing: Iterable[int] = ()) -> list[int]:
+    """The lowest `count` indexes that are neither settled nor being worked on (by `busy`) nor have to wait."""
+    taken = counts.indexes | counts.lost | set(pausing) | {index for p in busy if (index := index_of(p)) is not None}
     free: list[int] = []
     for index in range(int(job["spec"].get("completions") or 0)):
         if len(free) == count:
