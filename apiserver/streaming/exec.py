@@ -3,12 +3,14 @@
 Who calls it: `Streams`. Invariant: the kubelet is dialled first and the client accepted only when the kubelet accepted, so
 that a container that is not there is a Status and not a broken connection. Both sides speak the same channel protocol
 (the first byte of a frame is its channel: 0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize, 255 close); for the base64
-protocols the frames are recoded on the way. SPDY is not spoken here; clients since kubectl 1.31 do not need it.
+protocols the frames are recoded on the way, and before version 4 the error channel holds words, not a Status. Older clients'
+SPDY is in `spdy.py`.
 Upstream: pkg/registry/core/pod/rest/subresources.go, apimachinery/pkg/util/remotecommand/constants.go,
 kubelet/pkg/cri/streaming/remotecommand/websocket.go.
 """
 
 import base64
+import json
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -25,6 +27,8 @@ V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 BASE64 = ("v4.base64.channel.k8s.io", "base64.channel.k8s.io")
 SPOKEN_TO_KUBELET = {V5: V5, V4: V4, "channel.k8s.io": V4, **dict.fromkeys(BASE64, V4)}
 """Client's subprotocol to the one used with the kubelet, in the order of preference."""
+UNVERSIONED = ("channel.k8s.io", "base64.channel.k8s.io")
+_ERROR = b"\3"
 
 _STREAM_FLAGS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 
@@ -74,9 +78,10 @@ async def relay(stream: Stream, url: str, node: str, protocol: str) -> None:
     async with await dial_kubelet(stream, url, node, [spoken]) as kubelet:
         await stream.accept(protocol or None)
         if protocol in BASE64:
-            await carry(stream, kubelet, decode_frame, encode_frame)
+            plain = protocol in UNVERSIONED
+            await carry(stream, kubelet, decode_frame, lambda f: encode_frame(in_words(f) if plain else f))
         else:
-            await carry(stream, kubelet)
+            await carry(stream, kubelet, None, in_words if protocol in UNVERSIONED else None)
 
 
 async def dial_kubelet(stream: Stream, url: str, node: str, subprotocols: list[str]) -> "ClientConnection":
@@ -101,6 +106,14 @@ def _kubelet_query(stream: Stream) -> str:
     if not wanted & {"stdin", "stdout", "stderr"}:
         raise errors.BadRequest("you must specify at least 1 of stdin, stdout, stderr")
     return urlencode(pairs + [(name, "1") for key, name in _STREAM_FLAGS.items() if key in wanted])
+
+
+def in_words(frame: bytes | str) -> bytes | str:
+    """A frame for a client from before version 4: of a Status, only a failure's message is told."""
+    if isinstance(frame, str) or not frame.startswith(_ERROR):
+        return frame
+    status = json.loads(frame[1:])
+    return _ERROR + ("" if status.get("status") == "Success" else str(status.get("message", ""))).encode()
 
 
 def encode_frame(frame: bytes | str) -> str:

@@ -16,6 +16,7 @@ import urllib3
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from apiserver.streaming.exec import in_words
 from minikube_py.api.errors import APIError
 from minikube_py.api.gvr import NAMESPACES, NODES, PODS, SERVICES, new_object
 from minikube_py.api.types import Obj
@@ -184,9 +185,15 @@ def test_exec_carries_frames_both_ways(apiserver: APIServer, node: KubeletStandI
         far.send(b"\0" + b"x" * 200_000)
         assert far.recv() == b"\1" + b"X" * 200_000
         far.send(b"\0exit")
-        assert list(far) == [SUCCESS]
+        assert list(far) == [SUCCESS if protocol.startswith("v") else b"\3"], "before version 4 success says nothing"
         assert far.close_code == 1000
     assert node.seen == [("GET", f"/exec/{NS}/p/main?command=cat&command=-n&input=1&output=1&error=1")]
+
+
+def test_a_failure_is_told_in_words_before_version_4() -> None:
+    failure = b'\3{"metadata": {}, "status": "Failure", "message": "command terminated with exit code 3"}'
+    assert in_words(failure) == b"\3command terminated with exit code 3"
+    assert in_words(b"\1{}") == b"\1{}"
 
 
 def test_exec_in_base64(apiserver: APIServer, node: KubeletStandIn) -> None:
