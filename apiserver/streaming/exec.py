@@ -3,8 +3,8 @@
 Who calls it: `Streams`. Invariant: the kubelet is dialled first and the client accepted only when the kubelet accepted, so
 that a container that is not there is a Status and not a broken connection. Both sides speak the same channel protocol
 (the first byte of a frame is its channel: 0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize, 255 close); for the base64
-protocols the frames are recoded on the way, and before version 4 the error channel holds words, not a Status. Older clients'
-SPDY is in `spdy.py`.
+protocols the frames are recoded on the way, and before version 4 the error channel holds words, not a Status. SPDY is not
+spoken here; clients since kubectl 1.31 do not need it.
 Upstream: pkg/registry/core/pod/rest/subresources.go, apimachinery/pkg/util/remotecommand/constants.go,
 kubelet/pkg/cri/streaming/remotecommand/websocket.go.
 """
