@@ -28,6 +28,10 @@ _SOCKET = "/var/run/docker.sock"
 _START_SECONDS = 60.0
 
 
+class RangeTaken(ClusterError):
+    """The engine refuses a profile's addresses, most often because another network has them."""
+
+
 def answers() -> bool:
     """True if an engine answers (asked over its socket by hand: importing a client takes longer than the question)."""
     remote = os.environ.get("DOCKER_HOST", "")
@@ -123,7 +127,8 @@ def stop_ours() -> bool:
 def ensure_network(wanted: profile.Profile) -> None:
     """The profile's Docker network and bridge.
 
-    Raises ClusterError when its address range is taken, or when somebody else's profile of that name lives on this engine.
+    Raises RangeTaken when the engine refuses its addresses, ClusterError when somebody else's profile of that name lives on
+    this engine.
     """
     there = Path(f"/sys/class/net/{wanted.bridge}").exists()
     if there and wanted.pod_cidr.removesuffix(".0.0/16") in host.routes():
@@ -148,7 +153,7 @@ def ensure_network(wanted: profile.Profile) -> None:
             labels={PROFILE_LABEL: wanted.name},
         )
     except docker.errors.APIError as error:
-        raise ClusterError(
+        raise RangeTaken(
             f"the pod network {wanted.pod_cidr} cannot be made ({error.explanation}); free that address range "
             f"(docker network ls, ip route) or take another profile down"
         ) from None

@@ -47,7 +47,7 @@ def up(wish: Wish, progress: Progress) -> Profile:
         with progress.phase("base images"):
             images.build(images.missing(), progress.detail)
         with progress.phase("pod network"):
-            engine.ensure_network(profile)
+            profile = _networked(profile)
     with progress.phase("certificates and kubeconfigs"):
         profile.save()  # first, so that whatever follows can be taken down
         identities.write_all(profile)
@@ -80,6 +80,20 @@ def _desired(wish: Wish) -> Profile:
     if wish.nodes is not None and wish.nodes > len(existing.nodes):
         grown = existing.with_nodes(wish.nodes - len(existing.nodes))
     return replace(grown, timing=wish.timing or grown.timing, gpus=_gpu_file(wish.gpus) or grown.gpus)
+
+
+def _networked(profile: Profile) -> Profile:
+    """The profile with its pod network made; a new profile moves on to other addresses when its own are taken meanwhile."""
+    refused: set[str] = set()
+    while True:
+        try:
+            engine.ensure_network(profile)
+            return profile
+        except engine.RangeTaken:
+            if profiles.find(profile.name) is not None:
+                raise
+            refused.add(profile.pod_cidr.removesuffix(".0.0/16"))
+            profile = replace(profile, index=profiles.free_index(host.routes() | refused))
 
 
 def _new_profile(wish: Wish) -> Profile:
