@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from minikube_py.cluster import engine, host, up
+from minikube_py.cluster.errors import ClusterError
 from minikube_py.cluster.profile import Profile
 
 
@@ -37,5 +38,5 @@ def test_a_profile_that_exists_keeps_its_addresses(monkeypatch: pytest.MonkeyPat
 
 def test_gives_up_when_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "ensure_network", _refusing(*(Profile("x", i, 1).pod_cidr for i in range(10))))
-    with pytest.raises(up.ClusterError, match="no address range"):
+    with pytest.raises(ClusterError, match="no address range"):
         up._networked(Profile("fresh", 1, 6444))
