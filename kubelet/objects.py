@@ -1,7 +1,8 @@
 """ConfigMaps, Secrets and service-account tokens for pods: fetched when asked for, remembered for a while.
 
 Who calls it: `container_config` (env) and `volumes` through their getters. Invariants: a pod's first look at an object is
-always fresh; later ones are at most `max_age` old; while the API server is away the last known contents serve.
+always fresh; later ones are at most `max_age` old, an absence at most two seconds; while the API server is away the last
+known contents serve.
 Upstream: pkg/kubelet/util/manager (cache based), pkg/kubelet/token.
 """
 
@@ -15,6 +16,7 @@ from minikube_py.api.gvr import CONFIGMAPS, SECRETS, SERVICEACCOUNTS
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 
+_ABSENT_FOR = 2.0  # seconds: a pod waits for an object that is not there yet
 _RESOURCES = {"configmaps": CONFIGMAPS, "secrets": SECRETS}
 
 
@@ -41,7 +43,8 @@ class ObjectCache:
         now = self._clock.time()
         with self._lock:
             entry = self._entries.get(key)
-        if entry and entry.fetched >= max(newer_than, now - self._max_age):
+        age = self._max_age if entry and entry.obj is not None else min(_ABSENT_FOR, self._max_age)
+        if entry and entry.fetched >= max(newer_than, now - age):
             return entry.obj
         try:
             found: Obj | None = self._client.get(_RESOURCES[plural], name, namespace)

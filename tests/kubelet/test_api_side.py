@@ -38,13 +38,24 @@ def test_objects_are_remembered_for_a_while(simulated: Nodes, namespace: str) ->
     assert cache.get("configmaps", namespace, "cm") is None
     simulated.client.create(CONFIGMAPS, new_object(CONFIGMAPS, "cm", namespace, data={"a": "1"}))
     assert cache.get("configmaps", namespace, "cm") is None
-    found = cache.get("configmaps", namespace, "cm", newer_than=clock.time() + 1)
+    clock.advance(2.1)  # an absence is believed for two seconds only: a pod waits for what is missing
+    found = cache.get("configmaps", namespace, "cm")
     assert found is not None and found["data"] == {"a": "1"}
     simulated.client.patch(CONFIGMAPS, "cm", {"data": {"a": "2"}}, namespace)
     clock.advance(59)
     assert (cache.get("configmaps", namespace, "cm") or {})["data"] == {"a": "1"}
     clock.advance(2)
     assert (cache.get("configmaps", namespace, "cm") or {})["data"] == {"a": "2"}
+
+
+def test_a_pods_first_look_is_fresh(simulated: Nodes, namespace: str) -> None:
+    clock = FakeClock()
+    cache = ObjectCache(simulated.client, clock, max_age=60)
+    simulated.client.create(CONFIGMAPS, new_object(CONFIGMAPS, "cm", namespace, data={"a": "1"}))
+    assert (cache.get("configmaps", namespace, "cm") or {})["data"] == {"a": "1"}
+    simulated.client.patch(CONFIGMAPS, "cm", {"data": {"a": "2"}}, namespace)
+    found = cache.get("configmaps", namespace, "cm", newer_than=clock.time() + 1)
+    assert found is not None and found["data"] == {"a": "2"}
 
 
 def test_without_an_api_server_the_last_contents_serve() -> None:
