@@ -44,7 +44,9 @@ def make(server: Server) -> flask.Flask:
     app.url_map.merge_slashes = False
 
     def route(path: str, handler: Handler, methods: list[str] | None = None) -> None:
-        app.add_url_rule(path, path, _view(server, handler), methods=methods or ["GET"], provide_automatic_options=False)
+        app.add_url_rule(
+            path, path, _view(server, handler), methods=methods or ["GET"], provide_automatic_options=False
+        )
 
     for path, handler in public.ROUTES.items():
         route(path, handler)

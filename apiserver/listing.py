@@ -84,7 +84,9 @@ def _check_fields(row: Row, fields: FieldSelector, query: Query) -> None:
         else:
             why = f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         what = f'label selector "{query.get("labelSelector", "")}", field selector "{query.get("fieldSelector", "")}"'
-        raise errors.BadRequest(f'Unable to find "{row.group}/{row.version}, Resource={row.plural}" that match {what}: {why}')
+        raise errors.BadRequest(
+            f'Unable to find "{row.group}/{row.version}, Resource={row.plural}" that match {what}: {why}'
+        )
 
 
 def run(store: Store, row: Row, namespace: str, query: Query, chosen: Selection) -> Chunk:

@@ -85,7 +85,9 @@ def handle(server: Server, request: Request, serve: Handler) -> Response:
         response = failure(api_error)
     info = admitted.info
     server.metrics.end(info, response.code, server.clock.monotonic() - started, dry_run="dryRun" in request.query)
-    server.audit.record(request, info, admitted.user, response.code, status, response.revision, received, admitted.impersonator)
+    server.audit.record(
+        request, info, admitted.user, response.code, status, response.revision, received, admitted.impersonator
+    )
     return response
 
 

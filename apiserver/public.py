@@ -67,7 +67,9 @@ def api_documents(server: Server, request: Request, admitted: Admitted) -> Respo
     found = openapi.answer(table.rows(), request.path, accept=None if as_protobuf else accept, if_none_match=known)
     kept = {"ETag": found.etag, "Vary": "Accept", "Cache-Control": "public"}
     if as_protobuf and found.body:
-        return Response(200, openapi_protobuf.encode(orjson.loads(found.body)), openapi_protobuf.CONTENT_TYPE, headers=kept)
+        return Response(
+            200, openapi_protobuf.encode(orjson.loads(found.body)), openapi_protobuf.CONTENT_TYPE, headers=kept
+        )
     return Response(200 if found.body else 304, found.body, headers=kept)
 
 

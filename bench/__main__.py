@@ -90,7 +90,9 @@ def _measure(names: list[str], ours: Target, other: Target | None, options: Opti
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("-p", "--profile", help="A running cluster of ours (default: one made for this run).")
-@click.option("--against", type=click.Path(exists=True, dir_okay=False), help="Kubeconfig of another Kubernetes to compare.")
+@click.option(
+    "--against", type=click.Path(exists=True, dir_okay=False), help="Kubeconfig of another Kubernetes to compare."
+)
 @click.option("--against-name", default="other", show_default=True, help="What to call it.")
 @click.option("--seconds", default=4, show_default=True, type=click.IntRange(1, 60), help="Length of each API load.")
 @click.option("--pods", "pod_count", default=20, show_default=True, type=click.IntRange(1, 100))

@@ -30,7 +30,9 @@ def measure(target: Target, options: Options) -> list[Figure]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     figures = []
     for verb, rate, median, worst, number, fails in _LINE.findall(done.stdout):
-        note = f"p50 {median} ms, p99 {worst} ms, {number} calls" + (f", {fails} FAILED" if fails not in ("", "0") else "")
+        note = f"p50 {median} ms, p99 {worst} ms, {number} calls" + (
+            f", {fails} FAILED" if fails not in ("", "0") else ""
+        )
         figures.append(Figure(_NAMES[verb], float(rate), "/s", "higher", note))
     if not figures:
         return [missing("API throughput", f"the load client said: {(done.stderr or done.stdout).strip()[-200:]}")]

@@ -30,7 +30,11 @@ def measure(target: Target, options: Options) -> list[Figure]:
 
         def serving(*, without: str = "") -> list[Obj]:
             pods = client.list(PODS, namespace)["items"]
-            return [p for p in pods if condition_is(p, "Ready") and not is_terminating(p) and p["spec"]["nodeName"] != without]
+            return [
+                p
+                for p in pods
+                if condition_is(p, "Ready") and not is_terminating(p) and p["spec"]["nodeName"] != without
+            ]
 
         if until(lambda: len(serving()) == _REPLICAS, 90, interval=0.1) is None:
             return [missing(name, "the test's Deployment never became available")]

@@ -42,7 +42,10 @@ def credentials(target: Target) -> Iterator[list[str]]:
     if token:
         flags += ["-token", token]
     with tempfile.TemporaryDirectory(prefix="minikube-py-bench-") as scratch:
-        for flag, file, data in (("cert", config.cert_file, config.cert_data), ("key", config.key_file, config.key_data)):
+        for flag, file, data in (
+            ("cert", config.cert_file, config.cert_data),
+            ("key", config.key_file, config.key_data),
+        ):
             if data:
                 file = str(Path(scratch) / flag)
                 Path(file).touch(mode=0o600)

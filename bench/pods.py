@@ -113,7 +113,10 @@ def _containers_gone(target: Target, namespace: str, start: float) -> list[Figur
         return []
     labels = {"io.minikube-py.profile": target.profile.name, "io.kubernetes.pod.namespace": namespace}
     command = [docker, "ps", "-aq", *(f"--filter=label={key}={value}" for key, value in labels.items())]
-    if until(lambda: not subprocess.run(command, capture_output=True, text=True).stdout.strip(), 90, interval=0.1) is None:
+    if (
+        until(lambda: not subprocess.run(command, capture_output=True, text=True).stdout.strip(), 90, interval=0.1)
+        is None
+    ):
         return [missing(_CONTAINERS_GONE, "not within 90 s")]
     return [Figure(_CONTAINERS_GONE, time.monotonic() - start, "s", note="two containers per pod")]
 

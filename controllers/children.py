@@ -37,7 +37,9 @@ _EXPIRY = 300.0
 _PARALLEL = 8
 
 
-def claim(client: Client, parent_res: GVR, parent: Obj, res: GVR, candidates: list[Obj], selector: Selector) -> list[Obj]:
+def claim(
+    client: Client, parent_res: GVR, parent: Obj, res: GVR, candidates: list[Obj], selector: Selector
+) -> list[Obj]:
     """The children of `parent` among `candidates`, after adopting and releasing what has to be.
 
     In: `candidates` are objects of `res` in the parent's namespace. Raises APIError when an adoption fails.
@@ -82,7 +84,9 @@ def _patch_owners(client: Client, res: GVR, obj: Obj, owners: list[Obj]) -> Obj 
     """Replace the owner references, if nobody wrote the object since we read it. None when it is gone."""
     guard = {"uid": uid_of(obj), "resourceVersion": obj["metadata"]["resourceVersion"]}
     try:
-        return client.patch(res, name_of(obj), {"metadata": {**guard, "ownerReferences": owners or None}}, namespace_of(obj))
+        return client.patch(
+            res, name_of(obj), {"metadata": {**guard, "ownerReferences": owners or None}}, namespace_of(obj)
+        )
     except errors.NotFound:
         return None
 
@@ -112,7 +116,9 @@ class Expectations:
             return True
         revision, since = self._revision[key]
         unseen = not self._children.has_seen(revision) or any(
-            (child := self._children.get_key(child_key)) is not None and uid_of(child) == uid and not is_terminating(child)
+            (child := self._children.get_key(child_key)) is not None
+            and uid_of(child) == uid
+            and not is_terminating(child)
             for uid, child_key in self._deleted.get(key, {}).items()
         )
         if unseen and self._clock.monotonic() - since < _EXPIRY:

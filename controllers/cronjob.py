@@ -86,7 +86,9 @@ class CronJob:
             if ref["uid"] not in running:
                 ended = next((job for job in jobs if uid_of(job) == ref["uid"]), None)
                 what = "SawCompletedJob" if ended else "MissingJob"
-                self._events.event(found, "Normal", what, f"Saw {'completed' if ended else 'missing'} job: {ref['name']}")
+                self._events.event(
+                    found, "Normal", what, f"Saw {'completed' if ended else 'missing'} job: {ref['name']}"
+                )
         known = {ref["uid"]: ref for ref in status.get("active") or []}
         status["active"] = [known.get(uid_of(job)) or _reference(job) for job in sorted(running.values(), key=name_of)]
         done = [str((j.get("status") or {}).get("completionTime") or "") for j in jobs if condition_is(j, "Complete")]
@@ -113,7 +115,9 @@ class CronJob:
             return again
         deadline = found["spec"].get("startingDeadlineSeconds")
         if deadline is not None and due + timedelta(seconds=int(deadline)) < now:
-            self._events.event(found, "Warning", "MissSchedule", f"Missed scheduled time to start a job: {rfc3339(due)}")
+            self._events.event(
+                found, "Warning", "MissSchedule", f"Missed scheduled time to start a job: {rfc3339(due)}"
+            )
             return again
         policy = found["spec"].get("concurrencyPolicy", "Allow")
         running = [job for job in jobs if not is_over(job)]

@@ -74,7 +74,9 @@ class DaemonSet:
         if owner is not None:
             return (f"{namespace}/{owner['name']}",) if owner["kind"] == "DaemonSet" else ()
         labels, sets = labels_of(child), self.sets.list(namespace)
-        return [key_of(d) for d in sets if labels and selectors.from_label_selector(d["spec"]["selector"]).matches(labels)]
+        return [
+            key_of(d) for d in sets if labels and selectors.from_label_selector(d["spec"]["selector"]).matches(labels)
+        ]
 
     def reconcile(self, key: str) -> float | None:
         ds = self.sets.get_key(key)
@@ -107,7 +109,9 @@ class DaemonSet:
 
     def _pods_by_node(self, ds: Obj) -> dict[str, list[Obj]]:
         selector, namespace = selectors.from_label_selector(ds["spec"]["selector"]), namespace_of(ds)
-        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(ds)) + self.pods.by_index(BY_CONTROLLER, orphans_of(namespace))
+        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(ds)) + self.pods.by_index(
+            BY_CONTROLLER, orphans_of(namespace)
+        )
         by_node: dict[str, list[Obj]] = defaultdict(list)
         for pod in claim(self._client, DAEMONSETS, ds, PODS, candidates, selector):
             by_node[nodes.node_for(pod)].append(pod)
@@ -147,7 +151,9 @@ class DaemonSet:
             node = next(waiting)
             template = {"metadata": {**metadata, "labels": labels}, "spec": nodes.bound_to(spec, node)}
             base = f"{name_of(ds)}-"
-            return self._names.create(self._client, PODS, f"{key}@{node}", base, lambda n: from_template(template, ds, n), ds)
+            return self._names.create(
+                self._client, PODS, f"{key}@{node}", base, lambda n: from_template(template, ds, n), ds
+            )
 
         first_error: Exception | None = None
         for result in slow_start(len(missing), one):

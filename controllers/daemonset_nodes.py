@@ -32,7 +32,10 @@ class Fit(NamedTuple):
 def with_tolerations(spec: Obj) -> Obj:
     """A pod spec that also stays on nodes in trouble: daemons are there for the node itself."""
     spec = copy.deepcopy(spec)
-    extra = [*_TOLERATED, *([("node.kubernetes.io/network-unavailable", "NoSchedule")] if spec.get("hostNetwork") else [])]
+    extra = [
+        *_TOLERATED,
+        *([("node.kubernetes.io/network-unavailable", "NoSchedule")] if spec.get("hostNetwork") else []),
+    ]
     have = spec.get("tolerations") or []
     wanted = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in extra]
     spec["tolerations"] = [*have, *(toleration for toleration in wanted if toleration not in have)]

@@ -56,7 +56,9 @@ class Deployment:
         if owner is not None:
             return (f"{namespace}/{owner['name']}",) if owner["kind"] == "Deployment" else ()
         candidates, labels = self.deployments.list(namespace), labels_of(rs)
-        return [key_of(d) for d in candidates if selectors.from_label_selector(d["spec"].get("selector")).matches(labels)]
+        return [
+            key_of(d) for d in candidates if selectors.from_label_selector(d["spec"].get("selector")).matches(labels)
+        ]
 
     def keys_of_lost_pod(self, pod: Obj) -> Iterable[str]:
         """A Recreate Deployment waits for its last old pod to be gone."""

@@ -94,7 +94,9 @@ def cut_old(deployment: Obj, all_sets: list[Obj], old_sets: list[Obj]) -> dict[s
     return sizes
 
 
-def proportional(deployment: Obj, active: list[Obj], newest_first: list[Obj], oldest_first: list[Obj]) -> dict[str, int]:
+def proportional(
+    deployment: Obj, active: list[Obj], newest_first: list[Obj], oldest_first: list[Obj]
+) -> dict[str, int]:
     """Sizes by uid when a Deployment is scaled in the middle of a rollout: each set gets its share, the biggest the rest.
 
     In: `active` sets, and the same sorted by size with newer (for growing) or older (for shrinking) ones first.

@@ -111,7 +111,11 @@ class ReplicaSets:
         """The name is taken: by our own earlier create, or by a different template with the same hash (then count up)."""
         found = self._client.get(REPLICASETS, name_of(wanted), namespace_of(wanted))
         owner = controller_of(found)
-        if owner is not None and owner["uid"] == uid_of(deployment) and revisions.newest(deployment, [found]) is not None:
+        if (
+            owner is not None
+            and owner["uid"] == uid_of(deployment)
+            and revisions.newest(deployment, [found]) is not None
+        ):
             return found
         status = dict(deployment.get("status") or {})
         status["collisionCount"] = int(status.get("collisionCount") or 0) + 1

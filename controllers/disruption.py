@@ -90,7 +90,9 @@ class Disruption:
             "currentHealthy": healthy, "desiredHealthy": wanted, "expectedPods": expected, "disruptionsAllowed": allowed,
             "disruptedPods": granted,
         }  # fmt: skip
-        self._write(budget, counts, "True" if allowed else "False", "SufficientPods" if allowed else "InsufficientPods", "")
+        self._write(
+            budget, counts, "True" if allowed else "False", "SufficientPods" if allowed else "InsufficientPods", ""
+        )
         return again
 
     def _expected(self, budget: Obj, pods: list[Obj]) -> tuple[int, int]:

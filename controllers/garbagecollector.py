@@ -101,7 +101,9 @@ class GarbageCollector:
                 live = self._patch(where, live, {"ownerReferences": refs}) or live
             self._delete(where, live, "Foreground")
             return None
-        policy = "Orphan" if ORPHAN in finalizers_of(live) else "Foreground" if FOREGROUND in finalizers_of(live) else ""
+        policy = (
+            "Orphan" if ORPHAN in finalizers_of(live) else "Foreground" if FOREGROUND in finalizers_of(live) else ""
+        )
         self._delete(where, live, policy or "Background")
         return None
 

@@ -21,7 +21,7 @@ _SILENT = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 def ready_status(node: Obj) -> str:
-    """"True", "False", "Unknown", or "" when the node never said."""
+    """ "True", "False", "Unknown", or "" when the node never said."""
     return str((condition_of(node, "Ready") or {}).get("status", ""))
 
 

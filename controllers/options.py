@@ -42,7 +42,9 @@ def parse(argv: list[str]) -> Options:
         option = f"leader_elect_{name}"
         parser.add_argument(f"--{option.replace('_', '-')}", type=_seconds, default=getattr(default, option))
     parser.add_argument("--identity", default=f"{socket.gethostname()}_{os.getpid()}", help="our name in the lease")
-    parser.add_argument("--controllers", default="*", help="comma-separated names; * is all of them, -name leaves one out")
+    parser.add_argument(
+        "--controllers", default="*", help="comma-separated names; * is all of them, -name leaves one out"
+    )
     parser.add_argument("--scheduler", action=on_off, default=True, help="run the scheduler in this process too")
     parser.add_argument("--node-monitor-period", type=_seconds, default=default.node_monitor_period)
     parser.add_argument("--node-monitor-grace-period", type=_seconds, default=default.node_monitor_grace_period)

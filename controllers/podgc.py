@@ -52,7 +52,11 @@ class PodGC:
     def keys_on_node(self, node: Obj) -> list[str]:
         if self.nodes.get("", name_of(node)) is not None:
             self._missing.pop(name_of(node), None)
-        return [key_of(p) for p in self.pods.by_index(BY_NODE, name_of(node))] if self._leaves_behind(name_of(node)) else []
+        return (
+            [key_of(p) for p in self.pods.by_index(BY_NODE, name_of(node))]
+            if self._leaves_behind(name_of(node))
+            else []
+        )
 
     def _leaves_behind(self, name: str) -> bool:
         """Whether a node is gone, or declared out of service by its administrator."""

@@ -94,7 +94,9 @@ class ReplicaSet:
             return None
         fresh = self._expectations.met(key)
         namespace, selector = split_key(key)[0], selector_of(rs)
-        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(rs)) + self.pods.by_index(BY_CONTROLLER, orphans_of(namespace))
+        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(rs)) + self.pods.by_index(
+            BY_CONTROLLER, orphans_of(namespace)
+        )
         active = [p for p in candidates if is_active(p)]
         active = claim(self._client, self._row.res, rs, PODS, active, selector)
         failure: tuple[str, Exception] | None = None
@@ -179,7 +181,12 @@ class ReplicaSet:
                 "type": "ReplicaFailure", "status": "True", "lastTransitionTime": rfc3339(now),
                 "reason": failure[0], "message": str(failure[1]),
             })  # fmt: skip
-        status: Obj = {**old, "replicas": len(active), "observedGeneration": rs["metadata"].get("generation", 0), **counts}
+        status: Obj = {
+            **old,
+            "replicas": len(active),
+            "observedGeneration": rs["metadata"].get("generation", 0),
+            **counts,
+        }
         status["conditions"] = conditions
         return {k: v for k, v in status.items() if k in ("replicas", "observedGeneration") or v}  # zeros are left out
 

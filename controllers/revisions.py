@@ -57,7 +57,9 @@ class History:
         limit = int(owner["spec"].get("revisionHistoryLimit", 10))
         for revision in spare[: max(0, len(spare) - limit)]:
             try:
-                self._client.delete(CONTROLLERREVISIONS, name_of(revision), namespace_of(revision), uid=uid_of(revision))
+                self._client.delete(
+                    CONTROLLERREVISIONS, name_of(revision), namespace_of(revision), uid=uid_of(revision)
+                )
             except errors.NotFound:
                 continue
 

@@ -67,7 +67,9 @@ class StatefulSet:
         if owner is not None:
             return (f"{namespace}/{owner['name']}",) if owner["kind"] == "StatefulSet" else ()
         labels, sets = labels_of(child), self.sets.list(namespace)
-        return [key_of(s) for s in sets if labels and selectors.from_label_selector(s["spec"]["selector"]).matches(labels)]
+        return [
+            key_of(s) for s in sets if labels and selectors.from_label_selector(s["spec"]["selector"]).matches(labels)
+        ]
 
     def reconcile(self, key: str) -> float | None:
         sts = self.sets.get_key(key)
@@ -99,7 +101,9 @@ class StatefulSet:
     def _members(self, sts: Obj) -> dict[int, Obj]:
         """Its pods by ordinal."""
         selector, namespace = selectors.from_label_selector(sts["spec"]["selector"]), namespace_of(sts)
-        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(sts)) + self.pods.by_index(BY_CONTROLLER, orphans_of(namespace))
+        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(sts)) + self.pods.by_index(
+            BY_CONTROLLER, orphans_of(namespace)
+        )
         ours = [p for p in candidates if pods_of.ordinal_of(sts, p) is not None]
         claimed = claim(self._client, STATEFULSETS, sts, PODS, ours, selector)
         return {ordinal: p for p in claimed if (ordinal := pods_of.ordinal_of(sts, p)) is not None}

@@ -72,7 +72,9 @@ def claims_for(sts: Obj, ordinal: int) -> list[Obj]:
     claims = []
     for template in _claim_templates(sts):
         name = f"{template['metadata']['name']}-{name_of(sts)}-{ordinal}"
-        claim = new_object(PERSISTENTVOLUMECLAIMS, name, namespace_of(sts), spec=copy.deepcopy(template.get("spec") or {}))
+        claim = new_object(
+            PERSISTENTVOLUMECLAIMS, name, namespace_of(sts), spec=copy.deepcopy(template.get("spec") or {})
+        )
         selected = (sts["spec"]["selector"] or {}).get("matchLabels") or {}
         claim["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **selected}
         if annotations := template["metadata"].get("annotations"):

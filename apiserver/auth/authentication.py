@@ -30,7 +30,9 @@ _REMEMBER_CERTIFICATES = 4096
 class Authenticator:
     """Certificates were already verified by TLS; here they are only read."""
 
-    def __init__(self, static_tokens: Mapping[str, UserInfo], accounts: ServiceAccountTokens | None, clock: Clock) -> None:
+    def __init__(
+        self, static_tokens: Mapping[str, UserInfo], accounts: ServiceAccountTokens | None, clock: Clock
+    ) -> None:
         self._static, self._accounts, self._clock = static_tokens, accounts, clock
         self._by_certificate: dict[bytes, UserInfo] = {}
         self._by_token: dict[str, tuple[float, UserInfo]] = {}

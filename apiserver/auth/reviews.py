@@ -49,7 +49,7 @@ def _local_access(server: Server, who: UserInfo, namespace: str, spec: Obj) -> O
 
 def _about(authorizer: Authorizer, kind: str, spec: Obj) -> Obj:
     if not spec.get("user") and not spec.get("groups"):
-        why = "Invalid value: \"\": at least one of user or group must be specified"
+        why = 'Invalid value: "": at least one of user or group must be specified'
         raise _unusable(kind, Cause("FieldValueInvalid", why, "spec.user"))
     groups = tuple(spec.get("groups") or ())
     subject = UserInfo(spec.get("user", ""), spec.get("uid", ""), groups, _extra(spec.get("extra")))
@@ -81,7 +81,10 @@ def _self_rules(server: Server, who: UserInfo, namespace: str, spec: Obj) -> Obj
         raise errors.BadRequest("no namespace on request")
     policies = server.authorize.rbac.policies(who, wanted)
     if user.MASTERS in who.groups:
-        policies = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}]
+        policies = [
+            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+            {"verbs": ["*"], "nonResourceURLs": ["*"]},
+        ]
     if node_of(who):
         policies += [
             {"verbs": sorted(r.verbs), "apiGroups": sorted(r.groups), "resources": sorted(r.resources)} for r in RULES

@@ -61,9 +61,7 @@ class ServiceAccountTokens:
         self._key, self._public = key, key.public_key()
         self.algorithm = "ES256" if isinstance(key, ec.EllipticCurvePrivateKey) else "RS256"
         self.issuer, self._lookup, self._clock = issuer, lookup, clock
-        der = self._public.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        der = self._public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self._key_id = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
     def issue(
@@ -95,7 +93,9 @@ class ServiceAccountTokens:
         """Whether a bearer token is a JWT of our issuer at all (its signature is not checked here)."""
         try:
             payload = token.split(".")[1]
-            return bool(orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["iss"] == self.issuer)
+            return bool(
+                orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["iss"] == self.issuer
+            )
         except (IndexError, ValueError, KeyError, TypeError):
             return False
 

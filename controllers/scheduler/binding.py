@@ -40,9 +40,7 @@ def bind(profile: Profile, client: Client, pod: PodInfo, node: str, clock: Clock
         return _find_out(client, pod, node, clock, stopped, str(error))
 
 
-def _find_out(
-    client: Client, pod: PodInfo, node: str, clock: Clock, stopped: threading.Event, failure: str
-) -> Outcome:
+def _find_out(client: Client, pod: PodInfo, node: str, clock: Clock, stopped: threading.Event, failure: str) -> Outcome:
     wait = _FIRST_WAIT
     while True:
         try:

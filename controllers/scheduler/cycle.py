@@ -61,7 +61,12 @@ def _nominated(snapshot: Snapshot, pod: PodInfo) -> dict[int, list[PodInfo]]:
     found: dict[int, list[PodInfo]] = {}
     for other in snapshot.nominated.values():
         row = snapshot.rows.get(other.node)
-        if row is not None and other.key != pod.key and other.priority >= pod.priority and other.key not in snapshot.pods:
+        if (
+            row is not None
+            and other.key != pod.key
+            and other.priority >= pod.priority
+            and other.key not in snapshot.pods
+        ):
             found.setdefault(row, []).append(other)
     return found
 

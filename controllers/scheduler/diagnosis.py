@@ -66,7 +66,12 @@ class Attempt:
 
     def as_object(self) -> Obj:
         nodes: dict[str, Obj] = {
-            name: {"verdict": "Rejected", "plugin": v.plugin, "reasons": list(v.reasons), "preemptible": not v.unresolvable}
+            name: {
+                "verdict": "Rejected",
+                "plugin": v.plugin,
+                "reasons": list(v.reasons),
+                "preemptible": not v.unresolvable,
+            }
             for name, v in self.rejected.items()
         }
         for name, by_plugin in self.scores.items():

@@ -269,9 +269,7 @@ def _cause(pod: PodInfo) -> str:
     return f"scheduler Pod {pod.key}@{pod.pod['metadata'].get('resourceVersion', '')}"
 
 
-def start(
-    client: Client, informers: SharedInformers, clock: Clock, options: object = None
-) -> Scheduler:
+def start(client: Client, informers: SharedInformers, clock: Clock, options: object = None) -> Scheduler:
     """Start scheduling (a daemon thread and, as needed, writer threads). Out: the handle; `.stop()` ends it.
 
     In: `informers` may be started before or after; the scheduler waits until they have synced. `options`: SchedulerOptions;

@@ -55,7 +55,9 @@ class Reporter:
         """Take its nomination away: a more important pod gets the room."""
         try:
             self._patch(pod, {"nominatedNodeName": None})
-        except errors.APIError as error:  # the snapshot has forgotten it already; its next attempt writes the status anew
+        except (
+            errors.APIError
+        ) as error:  # the snapshot has forgotten it already; its next attempt writes the status anew
             log.warning("the nomination of %s cannot be taken back: %s", pod.key, error)
 
     def preempt(self, preemptor: PodInfo, victims: Sequence[PodInfo], node: str) -> bool:

@@ -36,7 +36,9 @@ class Group(click.Group):
 
 def _explained(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return f"the disk that holds {home()} is full; free some space, or set MINIKUBE_PY_HOME to a directory elsewhere"
+        return (
+            f"the disk that holds {home()} is full; free some space, or set MINIKUBE_PY_HOME to a directory elsewhere"
+        )
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 

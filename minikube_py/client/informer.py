@@ -237,7 +237,9 @@ class SharedInformers:
             full = (res.group, res.version, res.plural)
             known = self._informers.get(full) or self._informers.get((*full, "metadata"))
             if known is None:
-                known = self._informers[(*full, "metadata")] = Informer(self.client, res, metadata_only=True, clock=self._clock)
+                known = self._informers[(*full, "metadata")] = Informer(
+                    self.client, res, metadata_only=True, clock=self._clock
+                )
                 if self._started:
                     known.start()
             return known

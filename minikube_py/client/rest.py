@@ -121,7 +121,9 @@ class Client:
             "sendInitialEvents": "true" if send_initial_events else "",
             "resourceVersionMatch": "NotOlderThan" if send_initial_events else "",
         }  # fmt: skip
-        return Watch(self.open("GET", res.path(namespace), query=query, accept=_accept("PartialObjectMetadata", metadata_only)))
+        return Watch(
+            self.open("GET", res.path(namespace), query=query, accept=_accept("PartialObjectMetadata", metadata_only))
+        )
 
     # -- plain HTTP ---------------------------------------------------------------------------------------------------
 

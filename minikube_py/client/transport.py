@@ -113,7 +113,9 @@ class Transport:
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
 
-    def send(self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeout: float | None) -> Answer:
+    def send(
+        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeout: float | None
+    ) -> Answer:
         """One exchange, up to the head of the answer. `timeout`: seconds without a byte. Raises what is in `Failures`."""
         while True:
             connection = self._take()

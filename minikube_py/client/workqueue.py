@@ -23,7 +23,9 @@ class WorkQueue:
         self._clock, self._base, self._max = clock, base_delay, max_delay
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
-        self._dirty: set[str] = set()  # added and not yet handed out (or to be handed out again when its worker is done)
+        self._dirty: set[str] = (
+            set()
+        )  # added and not yet handed out (or to be handed out again when its worker is done)
         self._processing: set[str] = set()
         self._later: list[tuple[float, int, str]] = []  # heap of (due, serial, key); entries whose key moved are stale
         self._due: dict[str, float] = {}
@@ -84,7 +86,9 @@ class WorkQueue:
                     return key
                 if deadline is not None and now >= deadline:
                     return None
-                wake_at = [moment for moment in (deadline, self._later[0][0] if self._later else None) if moment is not None]
+                wake_at = [
+                    moment for moment in (deadline, self._later[0][0] if self._later else None) if moment is not None
+                ]
                 self._clock.wait_on(self._changed, max(0.0, min(wake_at) - now) if wake_at else None)
 
     def done(self, key: str) -> None:

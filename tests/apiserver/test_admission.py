@@ -108,7 +108,9 @@ def test_the_token_volume_is_upstreams(client: Client, ns: str) -> None:
     ("account", "wish", "mounted"),
     [(None, None, True), (None, False, False), (False, None, False), (False, True, True), (True, False, False)],
 )
-def test_who_decides_about_mounting(client: Client, ns: str, account: bool | None, wish: bool | None, mounted: bool) -> None:
+def test_who_decides_about_mounting(
+    client: Client, ns: str, account: bool | None, wish: bool | None, mounted: bool
+) -> None:
     more = {} if account is None else {"automountServiceAccountToken": account}
     client.create(SERVICEACCOUNTS, new_object(SERVICEACCOUNTS, "own", ns, **more))
     said: dict[str, Any] = {} if wish is None else {"automountServiceAccountToken": wish}
@@ -124,7 +126,9 @@ def test_a_container_that_mounts_there_itself_is_left_alone(client: Client, ns: 
 
 
 def test_an_account_that_does_not_exist(client: Client, ns: str) -> None:
-    with pytest.raises(errors.Forbidden, match=f'error looking up service account {ns}/nobody: serviceaccount "nobody" not'):
+    with pytest.raises(
+        errors.Forbidden, match=f'error looking up service account {ns}/nobody: serviceaccount "nobody" not'
+    ):
         client.create(PODS, pod(ns, serviceAccountName="nobody"))
 
 
@@ -156,7 +160,12 @@ def test_missing_terminating_and_immortal_namespaces(client: Client, ns: str) ->
 
 
 def test_default_tolerations_follow_the_servers_timing(client: Client, ns: str) -> None:
-    own = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+    own = {
+        "key": "node.kubernetes.io/unreachable",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 60,
+    }
     spec = client.create(PODS, pod(ns, tolerations=[own]))["spec"]
     assert {t["key"].rpartition("/")[2]: t["tolerationSeconds"] for t in spec["tolerations"]} == {
         "unreachable": 60, "not-ready": 5,
@@ -170,7 +179,9 @@ def test_priority_comes_from_the_class(client: Client, ns: str) -> None:
     spec = client.create(PODS, pod(ns, priorityClassName="high"))["spec"]
     assert (spec["priority"], spec["preemptionPolicy"]) == (1000, "Never")
     assert client.create(PODS, pod(ns, "plain"))["spec"]["priority"] == 0
-    assert client.create(PODS, pod(ns, "sys", priorityClassName="system-node-critical"))["spec"]["priority"] == 2000001000
+    assert (
+        client.create(PODS, pod(ns, "sys", priorityClassName="system-node-critical"))["spec"]["priority"] == 2000001000
+    )
     with pytest.raises(errors.Forbidden, match="no PriorityClass with name nope was found"):
         client.create(PODS, pod(ns, "q", priorityClassName="nope"))
     with pytest.raises(errors.Forbidden, match=r"the integer value of priority \(5\) must not be provided in pod spec"):
@@ -204,7 +215,9 @@ def test_default_classes(client: Client, ns: str) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 
     def claimed(name: str, **more: Any) -> str | None:
-        made = client.create(PERSISTENTVOLUMECLAIMS, new_object(PERSISTENTVOLUMECLAIMS, name, ns, spec={**spec, **more}))
+        made = client.create(
+            PERSISTENTVOLUMECLAIMS, new_object(PERSISTENTVOLUMECLAIMS, name, ns, spec={**spec, **more})
+        )
         got: str | None = made["spec"].get("storageClassName")
         return got
 
@@ -213,7 +226,11 @@ def test_default_classes(client: Client, ns: str) -> None:
     usual["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
     client.create(STORAGECLASSES, usual)
     try:
-        assert (claimed("b"), claimed("c", storageClassName=""), claimed("d", storageClassName="x")) == (f"usual-{ns}", "", "x")
+        assert (claimed("b"), claimed("c", storageClassName=""), claimed("d", storageClassName="x")) == (
+            f"usual-{ns}",
+            "",
+            "x",
+        )
     finally:
         client.delete(STORAGECLASSES, f"usual-{ns}")
 
@@ -272,11 +289,21 @@ CAREFUL: Obj = {
 }  # fmt: skip
 RISKS: list[tuple[str, Obj, Obj, str]] = [
     ("baseline", {"hostNetwork": True, "hostPID": True}, {}, r"host namespaces \(hostNetwork=true, hostPID=true\)"),
-    ("baseline", {}, {"privileged": True}, r'privileged \(container "c" must not set securityContext.privileged=true\)'),
+    (
+        "baseline",
+        {},
+        {"privileged": True},
+        r'privileged \(container "c" must not set securityContext.privileged=true\)',
+    ),
     ("baseline", {}, {"capabilities": {"add": ["NET_ADMIN"]}}, 'must not include "NET_ADMIN"'),
     ("baseline", {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, {}, r'hostPath volumes \(volume "v"\)'),
     ("baseline", {"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}, {}, "forbidden sysctls"),
-    ("restricted", {}, {}, "allowPrivilegeEscalation != false.*unrestricted capabilities.*runAsNonRoot.*seccompProfile"),
+    (
+        "restricted",
+        {},
+        {},
+        "allowPrivilegeEscalation != false.*unrestricted capabilities.*runAsNonRoot.*seccompProfile",
+    ),
     ("restricted", {}, {**CAREFUL, "runAsNonRoot": None}, "runAsNonRoot != true"),
     ("restricted", {"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}, CAREFUL, 'volume type "nfs"'),
 ]
@@ -309,7 +336,10 @@ def test_limit_ranges_default_and_bound(client: Client, ns: str) -> None:
     assert made["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "1"}, "requests": {"cpu": "100m"}}
     assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"].startswith("LimitRanger plugin set: cpu")
     assert made["status"]["qosClass"] == "Burstable"
-    for name, bad in (("maximum", {"limits": {"cpu": "4"}}), ("minimum", {"requests": {"cpu": "1m"}, "limits": {"cpu": "1"}})):
+    for name, bad in (
+        ("maximum", {"limits": {"cpu": "4"}}),
+        ("minimum", {"requests": {"cpu": "1m"}, "limits": {"cpu": "1"}}),
+    ):
         with pytest.raises(errors.Forbidden, match=f"{name} cpu usage per Container"):
             client.create(PODS, pod(ns, "q", bad))
     two = pod(ns, "q", {"limits": {"cpu": "2"}})
@@ -332,7 +362,9 @@ def test_concurrent_creates_cannot_overdraw_a_quota(client: Client, ns: str) -> 
         try:
             client.create(CONFIGMAPS, new_object(CONFIGMAPS, f"c{number}", ns))
         except errors.Forbidden as error:
-            assert "exceeded quota: q, requested: configmaps=1, used: configmaps=5, limited: configmaps=5" in error.message
+            assert (
+                "exceeded quota: q, requested: configmaps=1, used: configmaps=5, limited: configmaps=5" in error.message
+            )
             return False
         return True
 

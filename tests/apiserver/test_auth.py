@@ -208,9 +208,15 @@ class TestServiceAccountTokens:
         assert claims["exp"] - claims["iat"] == 600
         found = whoami(Wire(apiserver.url, apiserver.ca_file, token))
         assert found["username"] == f"system:serviceaccount:{ns}:robot"
-        assert set(found["groups"]) == {"system:serviceaccounts", f"system:serviceaccounts:{ns}", "system:authenticated"}
+        assert set(found["groups"]) == {
+            "system:serviceaccounts",
+            f"system:serviceaccounts:{ns}",
+            "system:authenticated",
+        }
 
-    def test_a_token_dies_with_what_it_is_bound_to(self, apiserver: APIServer, wire: Wire, ns: str, account: str) -> None:
+    def test_a_token_dies_with_what_it_is_bound_to(
+        self, apiserver: APIServer, wire: Wire, ns: str, account: str
+    ) -> None:
         secret = wire.ok("POST", f"/api/v1/namespaces/{ns}/secrets", {"metadata": {"name": "anchor"}})
         ref = {"kind": "Secret", "apiVersion": "v1", "name": "anchor", "uid": secret["metadata"]["uid"]}
         token = self.token(wire, account, boundObjectRef=ref)
@@ -227,10 +233,14 @@ class TestServiceAccountTokens:
         status = wire.ok("POST", path, {"spec": {"token": self.token(wire, account)}})["status"]
         assert status["authenticated"]
         assert status["user"]["username"] == f"system:serviceaccount:{ns}:robot"
-        elsewhere = wire.ok("POST", path, {"spec": {"token": self.token(wire, account), "audiences": ["vault"]}})["status"]
+        elsewhere = wire.ok("POST", path, {"spec": {"token": self.token(wire, account), "audiences": ["vault"]}})[
+            "status"
+        ]
         assert not elsewhere.get("authenticated")
         vault = self.token(wire, account, audiences=["vault"])
-        assert wire.ok("POST", path, {"spec": {"token": vault, "audiences": ["vault"]}})["status"]["audiences"] == ["vault"]
+        assert wire.ok("POST", path, {"spec": {"token": vault, "audiences": ["vault"]}})["status"]["audiences"] == [
+            "vault"
+        ]
         assert not wire.ok("POST", path, {"spec": {"token": "nonsense"}})["status"].get("authenticated")
 
     def test_the_key_is_published(self, wire: Wire) -> None:

@@ -78,8 +78,12 @@ def test_every_table_belongs_to_a_row() -> None:
 
 json_values: Any = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", "RollingUpdate", "25%"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["spec", "containers", "template", "type", "name", "a", "ports"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["spec", "containers", "template", "type", "name", "a", "ports"]), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 

@@ -43,7 +43,16 @@ def kubectl(apiserver: APIServer, ns: str, tmp_path: Path) -> Kubectl:
 
     def run(*arguments: str, stdin: str = "", fails: bool = False) -> str:
         assert KUBECTL
-        command = [KUBECTL, "--kubeconfig", apiserver.kubeconfig, "--cache-dir", str(tmp_path / "cache"), "-n", ns, *arguments]
+        command = [
+            KUBECTL,
+            "--kubeconfig",
+            apiserver.kubeconfig,
+            "--cache-dir",
+            str(tmp_path / "cache"),
+            "-n",
+            ns,
+            *arguments,
+        ]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return (done.stderr if fails else done.stdout).strip()

@@ -47,7 +47,9 @@ def test_workloads(api: Any, ns: str) -> None:
         metadata=client.V1ObjectMeta(labels={"app": "d"}),
         spec=client.V1PodSpec(containers=[client.V1Container(name="c", image="busybox")]),
     )
-    spec = client.V1DeploymentSpec(replicas=2, selector=client.V1LabelSelector(match_labels={"app": "d"}), template=template)
+    spec = client.V1DeploymentSpec(
+        replicas=2, selector=client.V1LabelSelector(match_labels={"app": "d"}), template=template
+    )
     apps.create_namespaced_deployment(ns, client.V1Deployment(metadata=client.V1ObjectMeta(name="d"), spec=spec))
     assert apps.read_namespaced_deployment_scale("d", ns).spec.replicas == 2
     apps.patch_namespaced_deployment_scale("d", ns, {"spec": {"replicas": 4}})

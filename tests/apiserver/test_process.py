@@ -51,7 +51,10 @@ class TestRefusals:
             (["--port", "x"], "argument --port: invalid int value"),
             (["--port", "70000"], "--port 70000 is not a TCP port"),
             (["--bind", "localhost"], "localhost is not an IP address"),
-            (["--service-cluster-ip-range", "10.96.0.1/16"], "--service-cluster-ip-range 10.96.0.1/16 is not a network"),
+            (
+                ["--service-cluster-ip-range", "10.96.0.1/16"],
+                "--service-cluster-ip-range 10.96.0.1/16 is not a network",
+            ),
             (["--service-node-port-range", "5"], "--service-node-port-range 5 is not a range"),
             (["--store", "mysql://x"], "--store mysql://x is neither sqlite nor etcd://HOST:PORT"),
             (["--tls-cert", "a"], "--tls-cert and --tls-key belong together"),
@@ -152,7 +155,9 @@ def test_the_furniture(wire: Wire, apiserver: APIServer) -> None:
     assert [(c["type"], c["status"]) for c in cidr["status"]["conditions"]] == [("Ready", "True")]
     trust = wire.ok("GET", "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
     assert "BEGIN CERTIFICATE" in trust["data"]["client-ca-file"]
-    roles = {item["metadata"]["name"] for item in wire.ok("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles")["items"]}
+    roles = {
+        item["metadata"]["name"] for item in wire.ok("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles")["items"]
+    }
     assert {"cluster-admin", "admin", "edit", "view", "system:auth-delegator"} <= roles
     assert wire.ok("GET", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/catch-all")["spec"]
 
@@ -204,7 +209,9 @@ def test_large_answers_are_compressed_for_those_far_away_only(wire: Wire, maps: 
     wire.ok("POST", maps, config_map("large", data={"x": "y" * 200_000}))
     answer = wire("GET", f"{maps}/large", headers={"Accept-Encoding": "gzip"})
     assert "content-encoding" not in answer.headers  # loopback: nothing to save
-    connection = http.client.HTTPSConnection(wire.host, wire.port, context=wire.context, source_address=("127.0.0.2", 0))
+    connection = http.client.HTTPSConnection(
+        wire.host, wire.port, context=wire.context, source_address=("127.0.0.2", 0)
+    )
     for path, length in ((f"{maps}/large", 200_000), (maps, 200_000)):
         headers = {"Authorization": f"Bearer {wire.token}", "Accept-Encoding": "gzip"}
         connection.request("GET", path, headers=headers)

@@ -25,7 +25,12 @@ def binding(to: str, kind: str, *subjects: dict[str, str], namespace: str = "") 
 
 
 def rule(verbs: str, groups: str, resources: str, names: str = "") -> dict[str, Any]:
-    return {"verbs": verbs.split(), "apiGroups": [groups], "resources": resources.split(), "resourceNames": names.split()}
+    return {
+        "verbs": verbs.split(),
+        "apiGroups": [groups],
+        "resources": resources.split(),
+        "resourceNames": names.split(),
+    }
 
 
 def allowed(who: UserInfo, asked: Asked, *objects: list[dict[str, Any]]) -> bool:

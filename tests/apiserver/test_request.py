@@ -40,7 +40,9 @@ def test_resource_paths(case: tuple[str, ...]) -> None:
     assert info.row is not None
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v2"])
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v2"]
+)
 def test_other_paths(path: str) -> None:
     info = parse("GET", path, Query())
     assert not info.is_resource

@@ -70,7 +70,12 @@ def test_an_autoscaler_survives_its_old_version(metrics: list[Obj], behavior: bo
     if behavior:
         spec["behavior"] = {"scaleDown": {"stabilizationWindowSeconds": 5}}
     metadata: Obj = {"name": "h", **({"annotations": {"a": "b"}} if annotated else {})}
-    stored: Obj = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": spec}
+    stored: Obj = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata,
+        "spec": spec,
+    }
     back = convert.to_stored(row, convert.to_served(row, stored))
     key = lambda metric: metric["resource"]["name"]  # noqa: E731
     for side in (back, stored):

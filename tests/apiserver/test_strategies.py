@@ -227,7 +227,9 @@ def test_what_is_probably_not_meant_is_a_warning() -> None:
     ]
     deployed = workload()
     deployed["spec"]["template"]["spec"] = odd["spec"]
-    assert strategy("deployments.apps").warnings(deployed)[1].startswith("spec.template.spec.containers[0].env[1]: hides")
+    assert (
+        strategy("deployments.apps").warnings(deployed)[1].startswith("spec.template.spec.containers[0].env[1]: hides")
+    )
 
 
 # ---- generation and status -------------------------------------------------------------------------------------------
@@ -241,7 +243,9 @@ def created(key: str, obj: Obj) -> Obj:
 
 
 def test_generation_is_the_servers_own() -> None:
-    made = created("deployments.apps", {**workload(), "metadata": {"name": "w", "generation": 7}, "status": {"replicas": 9}})
+    made = created(
+        "deployments.apps", {**workload(), "metadata": {"name": "w", "generation": 7}, "status": {"replicas": 9}}
+    )
     assert made["metadata"]["generation"] == 1
     assert made["status"] == {}
     same, more = copy.deepcopy(made), copy.deepcopy(made)
@@ -355,7 +359,9 @@ def test_a_name_rule_never_fails(text: str) -> None:
         assert isinstance(rule(text), str)
 
 
-@pytest.mark.parametrize("schedule", ["* * * * *", "*/5 1-3 1,15 jan-mar MON", "@hourly", "@every 1h30m", "0 0 ? * 0-6/2"])
+@pytest.mark.parametrize(
+    "schedule", ["* * * * *", "*/5 1-3 1,15 jan-mar MON", "@hourly", "@every 1h30m", "0 0 ? * 0-6/2"]
+)
 def test_good_schedules(schedule: str) -> None:
     assert cron_problem(schedule) == ""
 

@@ -47,7 +47,12 @@ def test_all_of_a_range_and_no_more(claims: Allocators) -> None:
 
 def test_explicit_wishes(claims: Allocators) -> None:
     assert claims.take_ip(service("a"), "10.0.0.5") == "10.0.0.5"
-    for wish, problem in (("10.0.0.5", Taken), ("10.0.0.0", OutOfRange), ("10.0.0.15", OutOfRange), ("10.1.0.1", OutOfRange)):
+    for wish, problem in (
+        ("10.0.0.5", Taken),
+        ("10.0.0.0", OutOfRange),
+        ("10.0.0.15", OutOfRange),
+        ("10.1.0.1", OutOfRange),
+    ):
         with pytest.raises(problem):
             claims.take_ip(service("b"), wish)
     with pytest.raises(OutOfRange, match="30000-30003"):

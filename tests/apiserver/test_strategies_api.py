@@ -175,7 +175,11 @@ def test_scale_reads_and_writes_replicas_only(client: Client, namespace: str) ->
     made = new_object(DEPLOYMENTS, "d", namespace, spec={"selector": {"matchLabels": {"a": "b"}}, "template": template})
     client.create(DEPLOYMENTS, made)
     scale = client.get(DEPLOYMENTS, "d", namespace, subresource="scale")
-    assert (scale["kind"], scale["spec"], scale["status"]) == ("Scale", {"replicas": 1}, {"replicas": 0, "selector": "a=b"})
+    assert (scale["kind"], scale["spec"], scale["status"]) == (
+        "Scale",
+        {"replicas": 1},
+        {"replicas": 0, "selector": "a=b"},
+    )
     scale["spec"]["replicas"] = 3
     assert client.update(DEPLOYMENTS, scale, subresource="scale")["spec"] == {"replicas": 3}
     with pytest.raises(errors.Conflict):
@@ -219,11 +223,20 @@ def test_eviction_respects_the_budget(client: Client, namespace: str) -> None:
     with pytest.raises(errors.TooManyRequests, match="Cannot evict pod as it would violate") as caught:
         evict()
     assert caught.value.details["causes"][0]["reason"] == "DisruptionBudget"
-    status = {"observedGeneration": 1, "disruptionsAllowed": 0, "desiredHealthy": 1, "currentHealthy": 1, "expectedPods": 1}
+    status = {
+        "observedGeneration": 1,
+        "disruptionsAllowed": 0,
+        "desiredHealthy": 1,
+        "currentHealthy": 1,
+        "expectedPods": 1,
+    }
     client.patch(PODDISRUPTIONBUDGETS, "b", {"status": status}, namespace, subresource="status")
     with pytest.raises(errors.TooManyRequests) as caught:
         evict()
-    assert caught.value.details["causes"][0]["message"] == "The disruption budget b needs 1 healthy pods and has 1 currently"
+    assert (
+        caught.value.details["causes"][0]["message"]
+        == "The disruption budget b needs 1 healthy pods and has 1 currently"
+    )
     client.patch(PODDISRUPTIONBUDGETS, "b", {"status": {"disruptionsAllowed": 1}}, namespace, subresource="status")
     assert evict()["status"] == "Success"
     gone = client.get(PODS, name, namespace)
@@ -304,8 +317,12 @@ def test_graceful_deletion_of_pods(client: Client, namespace: str) -> None:
     running = client.create(PODS, pod(namespace, nodeName="n1", terminationGracePeriodSeconds=40))["metadata"]["name"]
     first = client.delete(PODS, running, namespace)["metadata"]
     assert (first["deletionGracePeriodSeconds"], first["generation"]) == (40, 2)
-    assert client.delete(PODS, running, namespace, grace_period_seconds=60)["metadata"]["deletionGracePeriodSeconds"] == 40
-    assert client.delete(PODS, running, namespace, grace_period_seconds=7)["metadata"]["deletionGracePeriodSeconds"] == 7
+    assert (
+        client.delete(PODS, running, namespace, grace_period_seconds=60)["metadata"]["deletionGracePeriodSeconds"] == 40
+    )
+    assert (
+        client.delete(PODS, running, namespace, grace_period_seconds=7)["metadata"]["deletionGracePeriodSeconds"] == 7
+    )
     client.delete(PODS, running, namespace, grace_period_seconds=0)
     waiting = client.create(PODS, pod(namespace))["metadata"]["name"]
     client.delete(PODS, waiting, namespace)

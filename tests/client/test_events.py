@@ -33,7 +33,9 @@ def test_repetitions_count_up(client: Client, namespace: str) -> None:
     assert event["firstTimestamp"] < event["lastTimestamp"]
     client.delete(EVENTS, event["metadata"]["name"], namespace)
     recorder.event(about, "Normal", "Happened", "it happened", field_path="data{x}")
-    eventually(lambda: any(e["reason"] == "Happened" for e in _events(client, namespace)), what="made anew once it expired")
+    eventually(
+        lambda: any(e["reason"] == "Happened" for e in _events(client, namespace)), what="made anew once it expired"
+    )
     recorder.stop()
 
 

@@ -25,9 +25,13 @@ def test_verbs(client: Client, namespace: str) -> None:
     with pytest.raises(errors.Conflict):
         client.update(CONFIGMAPS, {**made, "data": {}})
     assert client.update(CONFIGMAPS, {**patched, "data": {"z": "3"}})["data"] == {"z": "3"}
-    replaced = client.patch(CONFIGMAPS, "a", [{"op": "replace", "path": "/data/z", "value": "4"}], namespace, kind="json")
+    replaced = client.patch(
+        CONFIGMAPS, "a", [{"op": "replace", "path": "/data/z", "value": "4"}], namespace, kind="json"
+    )
     assert replaced["data"] == {"z": "4"}
-    assert client.create(CONFIGMAPS, new_object(CONFIGMAPS, "dry", namespace), dry_run=True)["metadata"]["name"] == "dry"
+    assert (
+        client.create(CONFIGMAPS, new_object(CONFIGMAPS, "dry", namespace), dry_run=True)["metadata"]["name"] == "dry"
+    )
     for number in range(5):
         labelled = new_object(CONFIGMAPS, f"many-{number}", namespace)
         labelled["metadata"]["labels"] = {"even": str(number % 2 == 0)}

@@ -46,7 +46,9 @@ def test_particular_schedules() -> None:
     assert after("@hourly", "2025-01-01T23:59") == "2025-01-02T00:00"
     assert after("0 12 13 * FRI", "2025-06-01T00:00") == "2025-06-06T12:00", "either day is enough when both are given"
     assert after("0 9 * * *", "2025-06-01T00:00", "Europe/Berlin") == "2025-06-01T07:00"
-    assert after("30 2 * * *", "2025-03-29T12:00", "Europe/Berlin") == "2025-03-31T00:30", "2:30 did not exist on the 30th"
+    assert after("30 2 * * *", "2025-03-29T12:00", "Europe/Berlin") == "2025-03-31T00:30", (
+        "2:30 did not exist on the 30th"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "* * * *", "60 * * * *", "a * * * *", "*/0 * * * *", "5-1 * * * *", "@never"])
@@ -86,7 +88,9 @@ def _jobs(client: Client, namespace: str) -> list[Obj]:
 
 def _finish(client: Client, namespace: str, name: str) -> None:
     now = rfc3339(REAL.now())
-    conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")]
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")
+    ]
     status = {"startTime": now, "completionTime": now, "succeeded": 1, "conditions": conditions}
     client.patch(JOBS, name, {"status": status}, namespace, subresource="status")
 

@@ -40,13 +40,21 @@ def _daemons(namespace: str, image: str = "busybox:1", **spec: Any) -> Obj:
 
 
 def _target(pod: Obj) -> str:
-    terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
     return str(terms[0]["matchFields"][0]["values"][0])
 
 
 def _counts(client: Client, namespace: str) -> tuple[int, ...]:
     status = client.get(DAEMONSETS, "agent", namespace).get("status") or {}
-    names = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
+    names = (
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
     return tuple(status.get(name, 0) for name in names)
 
 
@@ -58,7 +66,9 @@ def test_one_pod_per_node_that_qualifies(client: Client, namespace: str, three_n
         assert sorted(map(_target, pods)) == three_nodes
         [revision] = client.list(CONTROLLERREVISIONS, namespace)["items"]
         assert revision["revision"] == 1 and revision["metadata"]["ownerReferences"][0]["uid"] == uid_of(ds)
-        assert {labels_of(p)["controller-revision-hash"] for p in pods} == {labels_of(revision)["controller-revision-hash"]}
+        assert {labels_of(p)["controller-revision-hash"] for p in pods} == {
+            labels_of(revision)["controller-revision-hash"]
+        }
         assert revision["data"]["spec"]["template"]["$patch"] == "replace"
         client.patch(NODES, three_nodes[0], {"metadata": {"labels": {"test": "elsewhere"}}})
         eventually(lambda: sorted(map(_target, live_pods(client, namespace))) == three_nodes[1:])
@@ -78,14 +88,14 @@ def test_a_failed_pod_is_replaced(client: Client, namespace: str, three_nodes: l
         eventually(lambda: len(kubelet.seen) == 4 and _counts(client, namespace)[2] == 3)
 
 
-def test_updates_go_node_by_node_and_back_without_restarts(client: Client, namespace: str, three_nodes: list[str]) -> None:
+def test_updates_go_node_by_node_and_back_without_restarts(
+    client: Client, namespace: str, three_nodes: list[str]
+) -> None:
     with running(client, "daemonset"), Kubelet(client, namespace) as kubelet:
         lowest = [3]
         client.create(DAEMONSETS, _daemons(namespace))
         eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
-        kubelet.pods.add_handler(
-            lambda old, new: lowest.append(sum(_is_up(p) for p in kubelet.pods.list()))
-        )
+        kubelet.pods.add_handler(lambda old, new: lowest.append(sum(_is_up(p) for p in kubelet.pods.list())))
         patch = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox:2"}]}}}}
         client.patch(DAEMONSETS, "agent", patch, namespace)
         eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3) and len(kubelet.seen) == 6)

@@ -81,7 +81,9 @@ def test_rolling_update_keeps_its_bounds_and_can_be_undone(client: Client, names
 
         def observe() -> None:
             while not stop.is_set():
-                ready = [p for p in live_pods(client, namespace) if (condition_of(p, "Ready") or {}).get("status") == "True"]
+                ready = [
+                    p for p in live_pods(client, namespace) if (condition_of(p, "Ready") or {}).get("status") == "True"
+                ]
                 least.append(len(ready))
 
         observer = threading.Thread(target=observe, daemon=True)
@@ -95,7 +97,9 @@ def test_rolling_update_keeps_its_bounds_and_can_be_undone(client: Client, names
         assert [rs["spec"]["replicas"] for rs in (first, second)] == [0, 4]
         client.patch(DEPLOYMENTS, "web", {"spec": {"template": {"spec": first["spec"]["template"]["spec"]}}}, namespace)
         eventually(_settled(client, namespace, 4, "busybox:1"))
-        newest = eventually(lambda: [rs for rs in _sets(client, namespace) if annotations_of(rs).get(REVISION) == "3"])[0]
+        newest = eventually(lambda: [rs for rs in _sets(client, namespace) if annotations_of(rs).get(REVISION) == "3"])[
+            0
+        ]
         assert uid_of(newest) == uid_of(first), "going back uses the same set"
         assert annotations_of(newest)["deployment.kubernetes.io/revision-history"] == "1"
         assert annotations_of(client.get(DEPLOYMENTS, "web", namespace))[REVISION] == "3"

@@ -114,15 +114,21 @@ def test_hand_written_endpoints_are_mirrored(client: Client, namespace: str) -> 
     with running(client, *BOTH, "endpointslicemirroring"):
         _service(client, namespace, "manual", selector=None)
         ports = [{"name": "http", "port": 8080, "protocol": "TCP"}]
-        written = new_object(ENDPOINTS, "manual", namespace, subsets=[{"addresses": [{"ip": "10.7.0.1"}], "ports": ports}])
+        written = new_object(
+            ENDPOINTS, "manual", namespace, subsets=[{"addresses": [{"ip": "10.7.0.1"}], "ports": ports}]
+        )
         client.create(ENDPOINTS, written)
         eventually(lambda: _ready(client, namespace, "manual") == {"10.7.0.1": True})
         [slice_] = _slices(client, namespace, "manual")
         assert labels_of(slice_)["endpointslice.kubernetes.io/managed-by"] == "endpointslicemirroring-controller.k8s.io"
         assert slice_["ports"] == ports
-        client.patch(ENDPOINTS, "manual", {"subsets": [{"notReadyAddresses": [{"ip": "10.7.0.2"}], "ports": ports}]}, namespace)
+        client.patch(
+            ENDPOINTS, "manual", {"subsets": [{"notReadyAddresses": [{"ip": "10.7.0.2"}], "ports": ports}]}, namespace
+        )
         eventually(lambda: _ready(client, namespace, "manual") == {"10.7.0.2": False})
-        assert [name_of(s) for s in _slices(client, namespace, "manual")] == [name_of(slice_)], "the same slice, changed"
+        assert [name_of(s) for s in _slices(client, namespace, "manual")] == [name_of(slice_)], (
+            "the same slice, changed"
+        )
         client.delete(ENDPOINTS, "manual", namespace)
         eventually(lambda: _slices(client, namespace, "manual") == [])
 
@@ -148,7 +154,12 @@ PLACES = st.dictionaries(st.integers(0, 400), st.sampled_from([80, 81]), max_siz
 @settings(deadline=None)
 @given(PLACES, PLACES)
 def test_plans_place_every_pod_once_and_settle(before: dict[int, int], after: dict[int, int]) -> None:
-    service: Obj = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n", "uid": "u"}, "spec": {}}
+    service: Obj = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "s", "namespace": "n", "uid": "u"},
+        "spec": {},
+    }
 
     def wanted(places: dict[int, int]) -> dict[tuple[Port, ...], list[Obj]]:
         groups: dict[tuple[Port, ...], list[Obj]] = {}

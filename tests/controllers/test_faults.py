@@ -123,7 +123,13 @@ def test_endpointslices(client: Client, namespace: str, fault: str) -> None:
 
 def _owned(client: Client, namespace: str, name: str, owner: Obj) -> Obj:
     obj = new_object(CONFIGMAPS, name, namespace)
-    ref = {"apiVersion": "v1", "kind": "ConfigMap", "name": name_of(owner), "uid": uid_of(owner), "blockOwnerDeletion": True}
+    ref = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": name_of(owner),
+        "uid": uid_of(owner),
+        "blockOwnerDeletion": True,
+    }
     obj["metadata"]["ownerReferences"] = [ref]
     return client.create(CONFIGMAPS, obj)
 

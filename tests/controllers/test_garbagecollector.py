@@ -20,10 +20,18 @@ def collector(client: Client) -> Iterator[None]:
         yield
 
 
-def _make(client: Client, namespace: str, name: str, *owners: Obj, finalizers: tuple[str, ...] = (), block: bool = True) -> Obj:
+def _make(
+    client: Client, namespace: str, name: str, *owners: Obj, finalizers: tuple[str, ...] = (), block: bool = True
+) -> Obj:
     obj = new_object(CONFIGMAPS, name, namespace)
     obj["metadata"]["ownerReferences"] = [
-        {"apiVersion": o["apiVersion"], "kind": o["kind"], "name": name_of(o), "uid": uid_of(o), "blockOwnerDeletion": block}
+        {
+            "apiVersion": o["apiVersion"],
+            "kind": o["kind"],
+            "name": name_of(o),
+            "uid": uid_of(o),
+            "blockOwnerDeletion": block,
+        }
         for o in owners
     ]
     obj["metadata"]["finalizers"] = list(finalizers)

@@ -47,7 +47,9 @@ class Runner(Kubelet):
             return super().reconcile(key)
         if not ended:
             state = {"terminated": {"exitCode": int(outcome == "Failed"), "finishedAt": rfc3339(REAL.now())}}
-            containers = [{"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}]
+            containers = [
+                {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+            ]
             status = {"phase": outcome, "containerStatuses": containers}
             self._api.patch(PODS, name_of(pod), {"status": status}, namespace_of(pod), subresource="status")
         return None
@@ -77,7 +79,9 @@ def test_runs_to_completion_and_counts(client: Client, namespace: str) -> None:
         done = condition_of({"status": status}, "Complete") or {}
         assert (done["reason"], done["message"]) == ("CompletionsReached", "Reached expected number of succeeded pods")
         assert len(runner.seen) == 5
-        eventually(lambda: not [p for p in live_pods(client, namespace) if FINALIZER in p["metadata"].get("finalizers", [])])
+        eventually(
+            lambda: not [p for p in live_pods(client, namespace) if FINALIZER in p["metadata"].get("finalizers", [])]
+        )
 
 
 def test_parallelism_is_kept_and_changed(client: Client, namespace: str) -> None:
@@ -125,7 +129,9 @@ def test_a_failed_pod_is_replaced_after_a_pause(client: Client, namespace: str) 
 def test_deadline_suspension_and_removal(client: Client, namespace: str) -> None:
     with running(client, "job"), Runner(client, namespace, lambda pod: "") as runner:
         client.create(JOBS, _job("work", namespace, suspend=True, activeDeadlineSeconds=2, ttlSecondsAfterFinished=1))
-        eventually(lambda: (condition_of(client.get(JOBS, "work", namespace), "Suspended") or {}).get("status") == "True")
+        eventually(
+            lambda: (condition_of(client.get(JOBS, "work", namespace), "Suspended") or {}).get("status") == "True"
+        )
         assert not runner.seen and not _status(client, namespace).get("startTime")
         client.patch(JOBS, "work", {"spec": {"suspend": False}}, namespace)
         eventually(lambda: len(live_pods(client, namespace)) == 1)
@@ -137,7 +143,10 @@ def test_deadline_suspension_and_removal(client: Client, namespace: str) -> None
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_counting_under_disturbance(client: Client, namespace: str, fault: str) -> None:
-    with running(CountingClient(client, every(2, fault)), "job"), Runner(client, namespace, lambda pod: "Succeeded") as runner:
+    with (
+        running(CountingClient(client, every(2, fault)), "job"),
+        Runner(client, namespace, lambda pod: "Succeeded") as runner,
+    ):
         client.create(JOBS, _job("work", namespace, completions=4, parallelism=2))
         eventually(_done(client, namespace))
         assert _status(client, namespace)["succeeded"] == 4 and len(runner.seen) == 4

@@ -81,7 +81,9 @@ def test_refused_pods_show_as_replica_failure(client: Client, namespace: str) ->
     with running(refusing, "replicaset"):
         client.create(REPLICASETS, replicaset("bad", namespace, 30))
         failed = eventually(lambda: condition_of(client.get(REPLICASETS, "bad", namespace), "ReplicaFailure"))
-        assert (failed["status"], failed["reason"]) == ("True", "FailedCreate") and "exceeded quota" in failed["message"]
+        assert (failed["status"], failed["reason"]) == ("True", "FailedCreate") and "exceeded quota" in failed[
+            "message"
+        ]
         attempts = [write for write in refusing.writes if write.endswith("/pods")]
         assert len(attempts) < 30, "one request per attempt, not one per missing pod"
         _scale(client, namespace, "bad", 0)

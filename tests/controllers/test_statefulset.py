@@ -47,7 +47,10 @@ def _image(client: Client, namespace: str, tag: str) -> None:
 
 
 def test_identity_and_order(client: Client, namespace: str) -> None:
-    with running(client, "statefulset"), Kubelet(client, namespace, healthy=lambda pod: name_of(pod) != "db-1") as kubelet:
+    with (
+        running(client, "statefulset"),
+        Kubelet(client, namespace, healthy=lambda pod: name_of(pod) != "db-1") as kubelet,
+    ):
         client.create(STATEFULSETS, _set(namespace, 3))
         eventually(lambda: _names(client, namespace) == ["db-0", "db-1"])
         time.sleep(0.5)
@@ -102,7 +105,9 @@ def test_rolling_update_partition_and_rollback(client: Client, namespace: str) -
         eventually(lambda: _status(client, namespace).get("readyReplicas") == 3)
         first = _status(client, namespace)["currentRevision"]
         order: list[str] = []
-        kubelet.pods.add_handler(lambda old, new: order.append(name_of(old)) if old is not None and new is None else None)
+        kubelet.pods.add_handler(
+            lambda old, new: order.append(name_of(old)) if old is not None and new is None else None
+        )
         _patch(client, namespace, updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 2}})
         _image(client, namespace, "2")
         eventually(lambda: _images(client, namespace) == ["1", "1", "2"])
@@ -130,7 +135,9 @@ def test_under_disturbance(client: Client, namespace: str, fault: str) -> None:
         client.create(STATEFULSETS, _set(namespace, 3))
         eventually(lambda: _status(client, namespace).get("availableReplicas") == 3)
         _image(client, namespace, "2")
-        eventually(lambda: _images(client, namespace) == ["2"] * 3 and _status(client, namespace).get("readyReplicas") == 3)
+        eventually(
+            lambda: _images(client, namespace) == ["2"] * 3 and _status(client, namespace).get("readyReplicas") == 3
+        )
         assert _names(client, namespace) == ["db-0", "db-1", "db-2"]
 
 

@@ -81,7 +81,9 @@ def test_a_pod_is_bound_with_an_event_and_an_explanation(cluster: Cluster) -> No
     cluster.add_pod("p")
     eventually(lambda: cluster.where("p") == there)
     assert cluster.condition("p")["status"] == "True"
-    eventually(lambda: cluster.messages("p", "Scheduled") == [f"Successfully assigned {cluster.namespace}/p to {there}"])
+    eventually(
+        lambda: cluster.messages("p", "Scheduled") == [f"Successfully assigned {cluster.namespace}/p to {there}"]
+    )
     explained = scheduler.explain(cluster.namespace, "p")
     assert explained is not None and explained["nodes"][there]["chosen"]
     eventually(lambda: not scheduler.snapshot.assumed)
@@ -111,7 +113,10 @@ def test_a_pod_that_fits_nowhere_says_why_and_goes_when_room_appears(cluster: Cl
 def _gpu_pod(cluster: Cluster, name: str, **more: Any) -> None:
     made = pod(name, namespace=cluster.namespace, schedulerName=cluster.namespace, **more)
     made["spec"]["nodeSelector"] = {"test": cluster.namespace}
-    made["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "1"}, "requests": {"nvidia.com/gpu": "1"}}
+    made["spec"]["containers"][0]["resources"] = {
+        "limits": {"nvidia.com/gpu": "1"},
+        "requests": {"nvidia.com/gpu": "1"},
+    }
     made["spec"]["tolerations"] = [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}]
     del made["metadata"]["uid"], made["status"]
     cluster.client.create(PODS, made)
