@@ -56,7 +56,7 @@ def many(request: Request, row: Row, chunk: Chunk) -> Response:
     if accepted is PLAIN and row.verbatim and "pretty" not in request.query:
         items = b",".join([stored.raw for stored in chunk.page.items])
         return Response(200, b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], items))
-    objs = [convert.to_served(row, stored.obj()) for stored in chunk.page.items]
+    objs = convert.all_served(row, [stored.obj() for stored in chunk.page.items])
     if accepted.kind == "Table":
         included = request.query.get("includeObject", "")
         head = table.render(row, objs, included, metadata=metadata, api_version=accepted.api_version)

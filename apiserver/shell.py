@@ -21,6 +21,7 @@ from typing import Any
 from apiserver import app, pipeline, rest, waiting, watching
 from apiserver.pipeline import Response
 from apiserver.request import Request
+from apiserver.resources import table
 from apiserver.server import Server
 from apiserver.streaming import Streams
 from minikube_py.api import errors
@@ -66,7 +67,7 @@ class Shell:
 
     def answer_now(self, scope: Scope) -> Response | None:
         """The shortest way: a plain read, answered from memory without even a coroutine. None for everything else."""
-        if scope["method"] != "GET" or self._reads_block or not _is_resource(scope["path"]):
+        if scope["method"] != "GET" or self._reads_block or not _is_resource(scope["path"]) or table.may_block(scope["path"]):
             return None
         request = _request(scope)
         if not _is_plain_read(request):
@@ -119,6 +120,8 @@ def _is_short_write(request: Request) -> bool:
     """One object of ordinary size; deleting a collection means many."""
     if request.method not in _WRITES or len(request.body) > _LARGE_BODY or not _is_resource(request.path):
         return False
+    if table.may_block(request.path):
+        return False
     return request.method != "DELETE" or _names_an_object(request.path)
 
 
@@ -130,7 +133,9 @@ def _names_an_object(path: str) -> bool:
 
 def _is_quick(request: Request) -> bool:
     """A read that is over in well under a millisecond."""
-    return not request.path.startswith("/openapi") and "as=Table" not in request.headers.get("accept", "")
+    if request.path.startswith("/openapi") or table.may_block(request.path):
+        return False
+    return "as=Table" not in request.headers.get("accept", "")
 
 
 def _request(scope: Scope) -> Request:

@@ -29,7 +29,8 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 @dataclass(frozen=True)
 class WatchRequest:
-    """What to watch and how to show it. `transform` turns an event into its line (Table, other version), None = as is."""
+    """What to watch and how to show it. `transform` turns an event into its line (Table, other version), None = as is;
+    `blocks` when that may have to wait for somebody."""
 
     prefix: str
     api_version: str
@@ -41,6 +42,7 @@ class WatchRequest:
     send_initial_events: bool | None = None
     timeout_seconds: float = 0.0
     transform: Callable[[WatchEvent], bytes] | None = None
+    blocks: bool = False
 
 
 def bookmark(request: WatchRequest, revision: int, *, initial_events_end: bool = False) -> bytes:
@@ -67,17 +69,16 @@ async def stream(store: Store, request: WatchRequest) -> AsyncIterator[bytes]:
     except Compacted as error:
         yield expired(error, request.resource_version)
         return
-    line = request.transform or _line
     timer = _Timer(subscription, request)
     try:
         for initial in _slices(subscription.initial):
-            yield b"".join(map(line, initial))
+            yield await _lines(request, initial)
         subscription.initial = []
         if request.send_initial_events and request.bookmarks:
             yield bookmark(request, subscription.revision, initial_events_end=True)
         async for batch in subscription:
             if batch:
-                yield line(batch[0]) if len(batch) == 1 else b"".join(map(line, batch))
+                yield await _lines(request, batch)
             elif timer.over():
                 return
             elif (revision := timer.bookmark_due()) is not None:
@@ -134,8 +135,14 @@ class _Timer:
             self._handle = self._loop.call_at(due, self._subscription.nudge)
 
 
-def _line(event: WatchEvent) -> bytes:
-    return event.line
+async def _lines(request: WatchRequest, events: list[WatchEvent]) -> bytes:
+    """The events as the watcher wants to see them."""
+    transform = request.transform
+    if transform is None:
+        return events[0].line if len(events) == 1 else b"".join([event.line for event in events])
+    if request.blocks:
+        return await asyncio.get_running_loop().run_in_executor(None, lambda: b"".join(map(transform, events)))
+    return b"".join(map(transform, events))
 
 
 def _slices(events: list[WatchEvent], size: int = 500) -> Iterable[list[WatchEvent]]:

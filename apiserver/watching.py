@@ -105,7 +105,7 @@ def _asked(server: Server, request: Request, admitted: Admitted, row: Row) -> Wa
     api_version, kind, transform = encode.events(request, row)
     return WatchRequest(
         prefix, api_version, kind, version, chosen.labels, chosen.fields, query.flag("allowWatchBookmarks"), initial, timeout,
-        transform,
+        transform, row.custom is not None and row.custom.definition.conversion.blocks,
     )  # fmt: skip
 
 

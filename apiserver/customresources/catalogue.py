@@ -15,6 +15,7 @@ from apiserver.resources.row import Row
 from apiserver.resources.table import Custom
 from apiserver.storage.cache import Store
 from apiserver.storage.stored import Stored
+from apiserver.webhooks import Webhooks
 from minikube_py.api.types import Obj
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Catalogue:
     """Thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self._webhooks = store, Webhooks(store)
         self._revision, self._custom = -1, Custom()
         self._definitions: dict[str, tuple[int, Definition]] = {}
         self._lock = threading.Lock()
@@ -51,12 +52,13 @@ class Catalogue:
         before, self._definitions = self._definitions, {}
         for stored in items:
             known = before.get(stored.key)
-            made = known[1] if known and known[0] == stored.revision else _definition(stored)
+            made = known[1] if known and known[0] == stored.revision else _definition(stored, self._webhooks)
             if made is not None:
                 self._definitions[stored.key] = (stored.revision, made)
         definitions = [definition for _, definition in self._definitions.values()]
         rows = sorted((version.row for one in definitions for version in one.served), key=_order)
-        self._custom = Custom(rows, (one.storage.row for one in definitions))
+        blocking = (one.group for one in definitions if one.conversion.blocks)
+        self._custom = Custom(rows, (one.storage.row for one in definitions), blocking)
         self._revision = revision
         now = {key: definition for key, (_, definition) in self._definitions.items()}
         return [
@@ -66,11 +68,11 @@ class Catalogue:
         ]
 
 
-def _definition(stored: Stored) -> Definition | None:
+def _definition(stored: Stored, webhooks: Webhooks) -> Definition | None:
     """A definition that is served: its names were accepted, now or earlier."""
     crd = stored.obj()
     try:
-        return Definition(crd) if established(crd) else None
+        return Definition(crd, webhooks) if established(crd) else None
     except (KeyError, StopIteration, TypeError):
         log.exception("a stored CustomResourceDefinition cannot be served: %s", stored.key)
         return None

@@ -5,21 +5,32 @@ once made.
 Upstream: apiextensions-apiserver/pkg/apiserver/{conversion,customresource_handler.go}.
 """
 
+import logging
+from collections.abc import Sequence
+
+from apiserver.customresources.conversion import ByWebhook, Unchanged
 from apiserver.customresources.version import Version
+from apiserver.webhooks import Webhooks
+from minikube_py.api.clone import clone
+from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
+
+log = logging.getLogger(__name__)
 
 
 class Definition:
     """`crd` is the stored CustomResourceDefinition."""
 
-    def __init__(self, crd: Obj) -> None:
+    def __init__(self, crd: Obj, webhooks: Webhooks) -> None:
         spec = crd["spec"]
         self.name: str = crd["metadata"]["name"]
         self.group: str = spec["group"]
         self.spec: Obj = spec
         self.namespaced: bool = spec["scope"] == "Namespaced"
         self.names: Obj = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
-        self.conversion: Obj = spec.get("conversion") or {"strategy": "None"}
+        conversion = spec.get("conversion") or {}
+        by_webhook = conversion.get("strategy") == "Webhook"
+        self.conversion: Unchanged | ByWebhook = ByWebhook(conversion, webhooks) if by_webhook else Unchanged()
         self.terminating = bool(crd["metadata"].get("deletionTimestamp"))
         self.versions = [Version(self, version) for version in spec["versions"]]
         self.storage = next(version for version in self.versions if version.spec.get("storage"))
@@ -30,14 +41,25 @@ class Definition:
         kind: str = self.names["kind"]
         return kind
 
-    def convert(self, obj: Obj, api_version: str) -> Obj:
-        """The object in another version of its kind; its argument stays as it is."""
-        return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
+    def convert(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
+        """The objects in another version of their kind. Raises InternalError when a webhook fails."""
+        return self.conversion.convert(objs, api_version)
+
+    def store(self, obj: Obj) -> Obj:
+        """The object as it is stored; its argument stays as it is."""
+        stored = self.convert([obj], self.storage.row.api_version)[0]
+        if self.conversion.blocks:  # what selectors will ask about is known before anybody has to wait for it
+            self.fields(stored)
+        return stored
 
     def fields(self, obj: Obj) -> dict[str, str]:
-        """What field selectors of any version may ask about a stored object. May change its argument."""
+        """What field selectors of any version may ask about a stored object."""
         found: dict[str, str] = {}
         for version in self.versions:
-            if version.spec.get("selectableFields"):
-                found |= version.strategy.fields(version.read(obj))
+            if not version.spec.get("selectableFields"):
+                continue
+            try:
+                found |= version.strategy.fields(version.read(clone(obj)))
+            except APIError as error:
+                log.warning("fields of %s cannot be selected by: %s", version.row.qualified, error)
         return found

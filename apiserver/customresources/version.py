@@ -102,13 +102,20 @@ class Version:
     def read(self, obj: Obj) -> Obj:
         """A stored object in this version, pruned and with today's defaults. May change and return its argument."""
         if obj.get("apiVersion") != self.row.api_version:
-            obj = self.definition.convert(obj, self.row.api_version)
+            obj = self.definition.convert([obj], self.row.api_version)[0]
         self._default(obj)
         return obj
 
+    def read_all(self, objs: list[Obj]) -> list[Obj]:
+        """The same for many, which a webhook converts in one call."""
+        made = self.definition.convert(objs, self.row.api_version)
+        for obj in made:
+            self._default(obj)
+        return made
+
     def write(self, obj: Obj) -> Obj:
         """An object of this version as it is stored; its argument stays as it is."""
-        return self.definition.convert(obj, self.definition.storage.row.api_version)
+        return self.definition.store(obj)
 
     # ---- how it is written and shown ---------------------------------------------------------------------------------
 

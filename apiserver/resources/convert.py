@@ -48,6 +48,14 @@ def to_stored(row: Row, obj: Obj) -> Obj:
     return _TO_STORED[row.qualified](obj) if row.stored_as else obj
 
 
+def all_served(row: Row, objs: list[Obj]) -> list[Obj]:
+    """The objects of a list in the form of `row`."""
+    if row.custom is None:
+        return [to_served(row, obj) for obj in objs]
+    made: list[Obj] = row.custom.read_all(objs)
+    return made
+
+
 def read(row: Row, obj: Obj) -> Obj:
     """An object out of the store as the registry works on it: custom ones in the version of the request, with defaults."""
     if row.custom is None:

@@ -143,9 +143,13 @@ _BY_KEY = {row.plural_key: row for row in ROWS if row.stored_as is None}
 
 
 class Custom:
-    """The custom rows of one moment. `served` are those with a path, `stored` those in whose version objects are kept."""
+    """The custom rows of one moment. `served` are those with a path, `stored` those in whose version objects are kept.
 
-    def __init__(self, served: Iterable[Row] = (), stored: Iterable[Row] = ()) -> None:
+    `blocking` are the groups in which even a read may have to wait for somebody (conversion webhooks).
+    """
+
+    def __init__(self, served: Iterable[Row] = (), stored: Iterable[Row] = (), blocking: Iterable[str] = ()) -> None:
+        self.blocking = frozenset(blocking)
         self.rows = tuple(served)
         self.by_path = {(row.group, row.version, row.plural): row for row in self.rows}
         self.by_kind = {(row.group, row.version, row.kind): row for row in self.rows}
@@ -165,6 +169,13 @@ def extend(custom: Callable[[], Custom]) -> None:
 def rows() -> Sequence[Row]:
     """Everything that is served right now, custom kinds last."""
     return (*ROWS, *_custom().rows)
+
+
+def may_block(path: str) -> bool:
+    """Whether a request for this path may have to wait for a webhook, so that it must not run on the event loop."""
+    if not path.startswith("/apis/") or not (groups := _custom().blocking):
+        return False
+    return path.split("/", 3)[2] in groups
 
 
 def by_path(group: str, version: str, plural: str) -> Row | None:
