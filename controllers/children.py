@@ -38,11 +38,18 @@ _PARALLEL = 8
 
 
 def claim(
-    client: Client, parent_res: GVR, parent: Obj, res: GVR, candidates: list[Obj], selector: Selector
+    client: Client,
+    parent_res: GVR,
+    parent: Obj,
+    res: GVR,
+    candidates: list[Obj],
+    selector: Selector,
+    finalizer: str = "",
 ) -> list[Obj]:
     """The children of `parent` among `candidates`, after adopting and releasing what has to be.
 
-    In: `candidates` are objects of `res` in the parent's namespace. Raises APIError when an adoption fails.
+    In: `candidates` are objects of `res` in the parent's namespace; `finalizer` is put on what is adopted. Raises
+    APIError when an adoption fails.
     """
     claimed: list[Obj] = []
     may_adopt: bool | None = None
@@ -58,7 +65,7 @@ def claim(
         elif matches and not is_terminating(parent) and not is_terminating(obj):
             if may_adopt is None:
                 may_adopt = _lives(client, parent_res, parent)
-            if may_adopt and (adopted := _adopt(client, res, obj, parent)) is not None:
+            if may_adopt and (adopted := _adopt(client, res, obj, parent, finalizer)) is not None:
                 claimed.append(adopted)
     return claimed
 
@@ -72,21 +79,22 @@ def _lives(client: Client, res: GVR, parent: Obj) -> bool:
     return uid_of(live) == uid_of(parent) and not is_terminating(live)
 
 
-def _adopt(client: Client, res: GVR, obj: Obj, parent: Obj) -> Obj | None:
-    return _patch_owners(client, res, obj, [*owners_of(obj), controller_reference(parent)])
+def _adopt(client: Client, res: GVR, obj: Obj, parent: Obj, finalizer: str) -> Obj | None:
+    held = obj["metadata"].get("finalizers") or []
+    more = {"finalizers": [*held, finalizer]} if finalizer and finalizer not in held else {}
+    return _patch_owners(client, res, obj, [*owners_of(obj), controller_reference(parent)], more)
 
 
 def _release(client: Client, res: GVR, obj: Obj, parent: Obj) -> None:
     _patch_owners(client, res, obj, [ref for ref in owners_of(obj) if ref["uid"] != uid_of(parent)])
 
 
-def _patch_owners(client: Client, res: GVR, obj: Obj, owners: list[Obj]) -> Obj | None:
+def _patch_owners(client: Client, res: GVR, obj: Obj, owners: list[Obj], more: Obj | None = None) -> Obj | None:
     """Replace the owner references, if nobody wrote the object since we read it. None when it is gone."""
     guard = {"uid": uid_of(obj), "resourceVersion": obj["metadata"]["resourceVersion"]}
+    change = {"metadata": {**guard, **(more or {}), "ownerReferences": owners or None}}
     try:
-        return client.patch(
-            res, name_of(obj), {"metadata": {**guard, "ownerReferences": owners or None}}, namespace_of(obj)
-        )
+        return client.patch(res, name_of(obj), change, namespace_of(obj))
     except errors.NotFound:
         return None
 

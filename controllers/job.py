@@ -58,14 +58,22 @@ class Job:
         self._events = context.recorder("job-controller")
 
     def keys_of_pod(self, pod: Obj) -> Iterable[str]:
-        """The Job that controls the pod, or those that may want to adopt it."""
+        """The Job that controls the pod, or those that may adopt it; "NAMESPACE/" when nobody does but ours holds it."""
         owner, namespace = controller_of(pod), namespace_of(pod)
         if owner is not None:
             return (f"{namespace}/{owner['name']}",) if owner["kind"] == "Job" else ()
-        labels, jobs = labels_of(pod), self.jobs.list(namespace)
+        held = state.FINALIZER in (pod["metadata"].get("finalizers") or [])
+        return self._suitors(pod) or ((f"{namespace}/",) if held else ())
+
+    def _suitors(self, pod: Obj) -> list[str]:
+        """The keys of the Jobs whose selector an ownerless pod matches."""
+        labels, jobs = labels_of(pod), self.jobs.list(namespace_of(pod))
         return [key_of(j) for j in jobs if selectors.from_label_selector(j["spec"].get("selector")).matches(labels)]
 
     def reconcile(self, key: str) -> float | None:
+        if key.endswith("/"):
+            self._free_orphans(key.removesuffix("/"))
+            return None
         found = self.jobs.get_key(key)
         if found is None:
             self._forget(key)
@@ -97,7 +105,7 @@ class Job:
         selector = selectors.from_label_selector(job["spec"]["selector"])
         candidates = self.pods.by_index(BY_CONTROLLER, uid_of(job))
         candidates += self.pods.by_index(BY_CONTROLLER, orphans_of(namespace_of(job)))
-        return claim(self._client, JOBS, job, PODS, candidates, selector)
+        return claim(self._client, JOBS, job, PODS, candidates, selector, state.FINALIZER)
 
     # -- pods ---------------------------------------------------------------------------------------------------------
 
@@ -215,6 +223,12 @@ class Job:
         """A finished Job holds on to no pod that has ended or is being deleted."""
         for pod in pods:
             if is_finished(pod) or is_terminating(pod):
+                self._let_go(pod)
+
+    def _free_orphans(self, namespace: str) -> None:
+        """Pods that no Job has or wants any more must not be held by our finalizer."""
+        for pod in self.pods.by_index(BY_CONTROLLER, orphans_of(namespace)):
+            if not self._suitors(pod):
                 self._let_go(pod)
 
     def _forget(self, key: str) -> None:

@@ -183,7 +183,7 @@ def successor(new: Obj, old: Obj) -> list[Cause]:
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     causes = immutable("spec.group", spec.get("group"), before.get("group"))
     conditions = (old.get("status") or {}).get("conditions") or ()
-    if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+    if any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions):
         causes += immutable("spec.scope", spec.get("scope"), before.get("scope"))
         for name in ("kind", "plural"):
             at = f"spec.names.{name}"

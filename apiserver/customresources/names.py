@@ -89,7 +89,7 @@ def _taken(crd: Obj, everyone: Iterable[Obj]) -> tuple[set[str], set[str]]:
 
 
 def _has(status_: Obj, kind: str) -> bool:
-    return any(one["type"] == kind for one in status_["conditions"])
+    return any(one.get("type") == kind for one in status_["conditions"])
 
 
 def set_condition(status_: Obj, kind: str, holds: bool, reason: str, message: str, now: str) -> None:
@@ -97,8 +97,8 @@ def set_condition(status_: Obj, kind: str, holds: bool, reason: str, message: st
     conditions = status_.setdefault("conditions", [])
     value = "True" if holds else "False"
     for one in conditions:
-        if one["type"] == kind:
-            if one["status"] != value:
+        if one.get("type") == kind:
+            if one.get("status") != value:
                 one["lastTransitionTime"] = now
             one.update(status=value, reason=reason, message=message)
             return

@@ -19,8 +19,11 @@ SHARED = (OBJECT_META, LIST_META, "io.k8s.api.autoscaling.v1.Scale")
 """Built-in definitions that those of custom kinds refer to."""
 _PRESERVE, _INT_OR_STRING = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"
 _ONLY_V3 = ("allOf", "anyOf", "oneOf", "not", "nullable", "x-kubernetes-validations")
-_API_VERSION: Obj = {"type": "string", "description": "The group and version that this object is written in."}
-_KIND: Obj = {"type": "string", "description": "The kind of this object."}
+_API_VERSION: Obj = {
+    "type": "string",
+    "description": "APIVersion defines the group and version that this object is written in.",
+}
+_KIND: Obj = {"type": "string", "description": "Kind is what this object is, in its group and version."}
 
 
 def names(rows: Iterable[Row]) -> dict[tuple[str, str, str], str]:

@@ -117,6 +117,22 @@ def test_status_of_a_definition_keeps_conditions_of_others(client: Client, shirt
     )
 
 
+def test_conditions_of_others_may_be_odd(client: Client, shirts: GVR) -> None:
+    """Nobody checks what is written into a definition's status: neither it nor others may suffer."""
+    name = f"{shirts.plural}.{shirts.group}"
+    odd = [{"op": "add", "path": "/status/conditions", "value": [{"message": "patched"}]}]
+    patched = client.patch(CRDS, name, odd, kind="json", subresource="status")
+    assert "patched" in [one.get("message") for one in patched["status"]["conditions"]]
+    other = definition("odds")
+    client.create(CRDS, other)
+    try:
+        eventually(lambda: client.list(gvr(other), "default"))
+        eventually(lambda: "Established" in [one.get("type") for one in client.get(CRDS, name)["status"]["conditions"]])
+    finally:
+        client.delete(CRDS, other["metadata"]["name"])
+    eventually(lambda: other["metadata"]["name"] not in [one["metadata"]["name"] for one in client.list(CRDS)["items"]])
+
+
 def test_a_name_that_is_taken_waits_until_it_is_free(client: Client) -> None:
     first = client.create(CRDS, definition("hats"))
     second = definition("caps")

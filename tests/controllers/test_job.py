@@ -184,3 +184,34 @@ def test_indexes_read_back(indexes: set[int]) -> None:
 
 def test_indexes_as_upstream_writes_them() -> None:
     assert format_indexes({1, 3, 4, 5, 7, 8}) == "1,3-5,7,8"
+
+
+def test_pods_that_leave_their_job_are_not_held_and_those_that_join_count(client: Client, namespace: str) -> None:
+    def held(name: str) -> bool:
+        return FINALIZER in client.get(PODS, name, namespace)["metadata"].get("finalizers", [])
+
+    with running(client, "job"), Runner(client, namespace, lambda pod: ""):
+        client.create(JOBS, _job("work", namespace, completions=2, parallelism=1))
+        pod = eventually(lambda: next(iter(live_pods(client, namespace)), None))
+        labels = pod["metadata"]["labels"]
+        client.patch(PODS, name_of(pod), {"metadata": {"labels": dict.fromkeys(labels)}}, namespace)
+        eventually(lambda: not held(name_of(pod)))
+        eventually(lambda: len(live_pods(client, namespace)) == 2)
+        client.patch(JOBS, "work", {"spec": {"parallelism": 2}}, namespace)
+        eventually(lambda: len(live_pods(client, namespace)) == 3)
+        joins = new_object(PODS, "joins", namespace, spec=_job("x", namespace)["spec"]["template"]["spec"])
+        joins["metadata"]["labels"] = labels
+        client.create(PODS, joins)
+        adopted = eventually(lambda: client.get(PODS, "joins", namespace)["metadata"].get("ownerReferences"))
+        assert adopted[0]["name"] == "work" and held("joins")
+
+
+def test_orphaned_pods_are_not_held(client: Client, namespace: str) -> None:
+    with running(client, "job", "garbage-collector"), Runner(client, namespace, lambda pod: ""):
+        client.create(JOBS, _job("work", namespace))
+        pod = eventually(lambda: next(iter(live_pods(client, namespace)), None))
+        client.delete(JOBS, "work", namespace, propagation_policy="Orphan")
+        eventually(
+            lambda: FINALIZER not in client.get(PODS, name_of(pod), namespace)["metadata"].get("finalizers", []),
+            timeout=15,
+        )
