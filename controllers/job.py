@@ -236,6 +236,7 @@ class Job:
         for memory in (self._expectations, self._own_writes, self._names):
             memory.forget(key)
         namespace, name = split_key(key)
+        self._free_orphans(namespace)
         for pod in self.pods.list(namespace):
             owner = controller_of(pod)
             if owner is not None and owner["kind"] == "Job" and owner["name"] == name:

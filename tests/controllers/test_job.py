@@ -186,7 +186,7 @@ def test_indexes_as_upstream_writes_them() -> None:
     assert format_indexes({1, 3, 4, 5, 7, 8}) == "1,3-5,7,8"
 
 
-def test_pods_that_leave_their_job_are_not_held_and_those_that_join_count(client: Client, namespace: str) -> None:
+def test_pods_that_leave_their_job_are_not_held(client: Client, namespace: str) -> None:
     def held(name: str) -> bool:
         return FINALIZER in client.get(PODS, name, namespace)["metadata"].get("finalizers", [])
 
@@ -197,13 +197,23 @@ def test_pods_that_leave_their_job_are_not_held_and_those_that_join_count(client
         client.patch(PODS, name_of(pod), {"metadata": {"labels": dict.fromkeys(labels)}}, namespace)
         eventually(lambda: not held(name_of(pod)))
         eventually(lambda: len(live_pods(client, namespace)) == 2)
-        client.patch(JOBS, "work", {"spec": {"parallelism": 2}}, namespace)
-        eventually(lambda: len(live_pods(client, namespace)) == 3)
-        joins = new_object(PODS, "joins", namespace, spec=_job("x", namespace)["spec"]["template"]["spec"])
-        joins["metadata"]["labels"] = labels
-        client.create(PODS, joins)
-        adopted = eventually(lambda: client.get(PODS, "joins", namespace)["metadata"].get("ownerReferences"))
-        assert adopted[0]["name"] == "work" and held("joins")
+
+
+def test_an_adopted_pod_is_held_and_counts(client: Client, namespace: str) -> None:
+    waiting = new_object(PODS, "waiting", namespace, spec=_job("x", namespace)["spec"]["template"]["spec"])
+    waiting["metadata"]["labels"] = {"work": "mine"}
+    client.create(PODS, waiting)
+    job = _job("work", namespace, manualSelector=True, selector={"matchLabels": {"work": "mine"}})
+    job["spec"]["template"]["metadata"] = {"labels": {"work": "mine"}}
+    with running(client, "job"), Runner(client, namespace, lambda pod: "") as runner:
+        client.create(JOBS, job)
+        eventually(lambda: _status(client, namespace).get("active") == 1)
+        adopted = client.get(PODS, "waiting", namespace)["metadata"]
+        assert adopted["ownerReferences"][0]["name"] == "work" and FINALIZER in adopted["finalizers"]
+        runner.outcome = lambda pod: "Succeeded"
+        client.patch(PODS, "waiting", {"metadata": {"labels": {"now": "ends"}}}, namespace)
+        eventually(_done(client, namespace))
+        assert _status(client, namespace)["succeeded"] == 1 and len(live_pods(client, namespace)) == 1
 
 
 def test_orphaned_pods_are_not_held(client: Client, namespace: str) -> None:
