@@ -9,7 +9,7 @@ pkg/apis/apiextensions/validation/validation.go (ValidateCustomResourceDefinitio
 import re
 from typing import Any
 
-from apiserver.customresources import structural, values
+from apiserver.customresources import rules, structural, values
 from apiserver.strategies.checks import forbidden, invalid, required, unsupported
 from minikube_py.api.clone import clone
 from minikube_py.api.errors import Cause
@@ -44,6 +44,8 @@ def validate(schema: Obj, path: str) -> list[Cause]:
     _outside(schema, path, found, root=True)
     if not found:
         _defaults(schema, path, found)
+    if not found:
+        _rules(schema, path, found, root=True)
     return found
 
 
@@ -259,7 +261,16 @@ def _complete(inner: Obj, outer: Obj | None, inner_path: str, path: str, found: 
         _complete(one, outer, at, path, found)
 
 
-# ---- defaults --------------------------------------------------------------------------------------------------------
+# ---- rules and defaults ------------------------------------------------------------------------------------------------
+
+
+def _rules(schema: Obj, path: str, found: list[Cause], *, root: bool = False) -> None:
+    found += rules.problems(schema, path, root=root)
+    for name, inner in (schema.get("properties") or {}).items():
+        _rules(inner, f"{path}.properties[{name}]", found)
+    for key in ("items", "additionalProperties"):
+        if isinstance(inner := schema.get(key), dict):
+            _rules(inner, f"{path}.{key}", found)
 
 
 def _defaults(schema: Obj, path: str, found: list[Cause]) -> None:

@@ -8,11 +8,11 @@ Upstream: apiextensions-apiserver/pkg/apiserver/customresource_handler.go, pkg/r
 
 import hashlib
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from apiserver.customresources import printing, scale, structural, values
+from apiserver.customresources import printing, rules, scale, structural, values
 from apiserver.customresources.structural import Structural
 from apiserver.printers.columns import Column
 from apiserver.resources.row import ALL_VERBS, Row, Subresource
@@ -143,10 +143,17 @@ class Version:
             raise errors.MethodNotAllowed("create not allowed while custom resource definition is terminating")
 
     def _checks(self, obj: Obj) -> list[Cause]:
-        return values.validate(self.structural, obj)
+        return values.validate(self.structural, obj) or self._judge(obj)
 
     def _update_checks(self, new: Obj, old: Obj) -> list[Cause]:
-        return values.validate(self.structural, new, old)
+        return values.validate(self.structural, new, old) or self._judge(new, old)
+
+    @cached_property
+    def _rules(self) -> rules.Rules:
+        return rules.Rules(self.schema, root=True)
+
+    def _judge(self, new: Obj, old: Any = values.ABSENT) -> list[Cause]:
+        return rules.check(self._rules, new, old) if self._rules else []
 
     def _changed(self, new: Obj, old: Obj) -> bool:
         aside = {"metadata", "apiVersion", "status"} if "status" in self.subresources else {"metadata", "apiVersion"}

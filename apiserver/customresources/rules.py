@@ -1,0 +1,182 @@
+"""Validation rules of a schema (x-kubernetes-validations): CEL expressions about a value, and about what it was before.
+
+Who calls it: `version.py` after the schema itself found nothing wrong; `schema_checks.py` when a definition is written.
+Invariant: pure; a part of an object that an update leaves as it was is not judged again; rules that mention oldSelf are about
+changes, so they have nothing to say about what is new.
+Upstream: apiextensions-apiserver/pkg/apiserver/schema/cel/{compilation,validation}.go.
+"""
+
+import re
+from typing import Any
+
+from apiserver.cel import program
+from apiserver.cel.library import Optional
+from apiserver.cel.values import escape, to_cel
+from apiserver.customresources.values import ABSENT
+from apiserver.strategies.checks import invalid, required, unsupported
+from minikube_py.api.errors import Cause
+from minikube_py.api.types import Obj
+
+_KEY = "x-kubernetes-validations"
+_REASONS = {
+    "FieldValueInvalid": "Invalid value", "FieldValueForbidden": "Forbidden", "FieldValueRequired": "Required value",
+    "FieldValueDuplicate": "Duplicate value",
+}  # fmt: skip
+_OLD = re.compile(r"\boldSelf\b")
+
+
+class Rules:
+    """The rules of a schema and of those inside it, without the parts that have none."""
+
+    def __init__(self, schema: Obj, *, root: bool = False) -> None:
+        self.schema = _with_meta(schema) if root or schema.get("x-kubernetes-embedded-resource") else schema
+        self.own: list[Obj] = schema.get(_KEY) or []
+        inner = {name: Rules(one) for name, one in (schema.get("properties") or {}).items()}
+        self.properties = {name: rules for name, rules in inner.items() if rules}
+        self.items, self.additional = (
+            found if isinstance(schema.get(key), dict) and (found := Rules(schema[key])) else None
+            for key in ("items", "additionalProperties")
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.own or self.properties or self.items or self.additional)
+
+
+def _with_meta(schema: Obj) -> Obj:
+    """Of an object that is a resource, rules see its type, its name and its generateName."""
+    text: Obj = {"type": "string"}
+    meta = {"type": "object", "properties": {"name": text, "generateName": text}}
+    properties = {**(schema.get("properties") or {}), "apiVersion": text, "kind": text, "metadata": meta}
+    return {**schema, "properties": properties}
+
+
+def check(rules: Rules, value: Any, old: Any = ABSENT, path: str = "") -> list[Cause]:
+    """What the rules say against a value; `old` is what it was before."""
+    found: list[Cause] = []
+    _walk(rules, value, old, path, found)
+    return found
+
+
+def _walk(rules: Rules, value: Any, old: Any, path: str, found: list[Cause]) -> None:
+    if value is None or (old is not ABSENT and old == value):
+        return
+    for rule in rules.own:
+        found += _judge(rule, rules.schema, value, old, path)
+    if isinstance(value, dict):
+        before = old if isinstance(old, dict) else {}
+        for key, item in value.items():
+            if (inner := rules.properties.get(key) or rules.additional) is not None:
+                _walk(inner, item, before.get(key, ABSENT), f"{path}.{key}" if path else key, found)
+    elif isinstance(value, list) and rules.items is not None:
+        before_items = _by_keys(old, rules.schema)
+        for index, item in enumerate(value):
+            _walk(rules.items, item, before_items.get(_keys(item, rules.schema), ABSENT), f"{path}[{index}]", found)
+
+
+def _keys(item: Any, schema: Obj) -> str:
+    names = schema.get("x-kubernetes-list-map-keys") or ()
+    return repr([item.get(name) for name in names]) if names and isinstance(item, dict) else ""
+
+
+def _by_keys(old: Any, schema: Obj) -> dict[str, Any]:
+    """The former entries of a keyed list; entries of other lists cannot be told apart."""
+    if not isinstance(old, list) or not schema.get("x-kubernetes-list-map-keys"):
+        return {}
+    return {_keys(item, schema): item for item in old}
+
+
+def _judge(rule: Obj, schema: Obj, value: Any, old: Any, path: str) -> list[Cause]:
+    text: str = rule["rule"]
+    variables = {"self": to_cel(value, schema)}
+    if _OLD.search(text):
+        if rule.get("optionalOldSelf"):
+            variables["oldSelf"] = Optional(False) if old is ABSENT else Optional(True, to_cel(old, schema))
+        elif old is ABSENT:
+            return []
+        else:
+            variables["oldSelf"] = to_cel(old, schema)
+    message = rule.get("message") or f"failed rule: {text.strip()}"
+    shown = schema.get("type") or "object"
+    try:
+        if program.compile(text).evaluate(variables):
+            return []
+        if rule.get("messageExpression"):
+            made = program.compile(rule["messageExpression"]).evaluate(variables)
+            message = str(made).strip() or message
+    except (program.EvaluationError, program.CompileError) as error:
+        return [invalid(path, shown, f"{error} evaluating rule: {message}")]
+    at = _field(path, rule.get("fieldPath") or "")
+    reason = rule.get("reason") or "FieldValueInvalid"
+    value_shown = f' "{shown}":' if reason in ("FieldValueInvalid", "FieldValueDuplicate") else ""
+    text = f"{_REASONS[reason]}:{value_shown} {message}"
+    return [Cause(reason, text if reason != "FieldValueDuplicate" else f'{_REASONS[reason]}: "{shown}"', at)]
+
+
+def _field(path: str, below: str) -> str:
+    return path + below if path else below.removeprefix(".")
+
+
+# ---- when a definition is written ------------------------------------------------------------------------------------
+
+
+def problems(schema: Obj, path: str, *, root: bool = False) -> list[Cause]:
+    """What is wrong with the rules of one schema themselves (not of those inside it)."""
+    found: list[Cause] = []
+    typed = _with_meta(schema) if root or schema.get("x-kubernetes-embedded-resource") else schema
+    for index, rule in enumerate(schema.get(_KEY) or ()):
+        at, text = f"{path}.{_KEY}[{index}]", rule.get("rule") or ""
+        if not text.strip():
+            found.append(required(f"{at}.rule", "rule is not specified"))
+            continue
+        if rule.get("reason") and rule["reason"] not in _REASONS:
+            found.append(unsupported(f"{at}.reason", rule["reason"], _REASONS))
+        if "message" in rule and not rule["message"].strip():
+            found.append(invalid(f"{at}.message", rule["message"], "message must be non-empty if specified"))
+        for key in ("rule", "messageExpression"):
+            if rule.get(key):
+                found += _compiles(rule[key], f"{at}.{key}", typed, key)
+    return found
+
+
+def _compiles(text: str, path: str, schema: Obj, what: str) -> list[Cause]:
+    failed = f"{'messageExpression ' if what != 'rule' else ''}compilation failed: "
+    try:
+        tree = program.compile(text).tree
+    except program.CompileError as error:
+        return [invalid(path, text, f"{failed}{error}")]
+    unknown = dict.fromkeys(_undefined(tree, schema))
+    return [invalid(path, text, f"{failed}ERROR: <input>:1:1: undefined field '{name}'") for name in unknown]
+
+
+def _undefined(tree: Any, schema: Obj) -> list[str]:
+    """Fields of self that the schema does not have."""
+    found: list[str] = []
+    for node in tree.iter_subtrees():
+        if node.data == "member_dot":
+            holder, name = _schema_at(node.children[0], schema), str(node.children[1])
+            if holder is not None and not _has(holder, name):
+                found.append(name)
+    return found
+
+
+def _schema_at(node: Any, schema: Obj) -> Obj | None:
+    """The schema of what an expression stands for, as far as that is plain; None when it is not."""
+    if node.data in ("member", "primary") and len(node.children) == 1:
+        return _schema_at(node.children[0], schema)
+    if node.data == "ident":
+        return schema if str(node.children[0]) in ("self", "oldSelf") else None
+    if node.data == "member_dot":
+        holder = _schema_at(node.children[0], schema)
+        properties = (holder or {}).get("properties") or {}
+        return next((inner for key, inner in properties.items() if escape(key) == str(node.children[1])), None)
+    if node.data == "member_index":
+        holder = _schema_at(node.children[0], schema) or {}
+        inner = holder.get("items") or holder.get("additionalProperties")
+        return inner if isinstance(inner, dict) else None
+    return None
+
+
+def _has(schema: Obj, name: str) -> bool:
+    if schema.get("type") != "object" or schema.get("additionalProperties"):
+        return schema.get("type") in ("object", None)
+    return any(escape(key) == name for key in schema.get("properties") or ())
