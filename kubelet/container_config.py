@@ -54,7 +54,7 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         env=tuple(variables.items()),
         mounts=(
             *sandbox.file_mounts(container, context.directory),
-            *_volume_mounts(container, context.volumes, variables),
+            *_volume_mounts(pod, container, context.volumes, variables),
             _message_mount(container, message_file),
             *grant.mounts,
         ),
@@ -83,7 +83,8 @@ def _message_mount(container: Obj, file: Path) -> Mount:
     return Mount(str(file), container.get("terminationMessagePath") or "/dev/termination-log")
 
 
-def _volume_mounts(container: Obj, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
+def _volume_mounts(pod: Obj, container: Obj, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
+    images = {volume["name"] for volume in pod["spec"].get("volumes") or [] if "image" in volume}
     mounts = []
     for mount in container.get("volumeMounts") or []:
         root = volumes.get(mount["name"])
@@ -96,7 +97,7 @@ def _volume_mounts(container: Obj, volumes: Mapping[str, Path], variables: Mappi
         mounts.append(Mount(
             host_path=str(_below(root, sub_path)) if sub_path else str(root),
             container_path=target if target.startswith("/") else f"/{target}",
-            read_only=bool(mount.get("readOnly")),
+            read_only=bool(mount.get("readOnly")) or mount["name"] in images,
             propagation=mount.get("mountPropagation", "None"),
         ))  # fmt: skip
     return mounts

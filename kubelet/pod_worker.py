@@ -227,6 +227,7 @@ class PodWorker:
         return Sources(
             get=lambda plural, namespace, name: objects.get(plural, namespace, name, since),
             token=self.node.tokens.get, view=view,
+            image=lambda source: self.node.starter.image_files(self.pod, source, since),
         )  # fmt: skip
 
     def _start(self, start: Start, waits: list[float]) -> bool:

@@ -5,7 +5,7 @@ attempt impossible; each failure is a StartError with the reason `kubectl` shows
 Stop of the data path: 10. Upstream: startContainer in pkg/kubelet/kuberuntime/kuberuntime_container.go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from kubelet import container_config, env
 from kubelet.decide import Start
 from kubelet.devices.base import DeviceError, DeviceManager
 from kubelet.downward import View
-from kubelet.errors import ConfigError, RunError, StartError
+from kubelet.errors import ConfigError, ImageError, RunError, StartError, VolumeError
 from kubelet.images import Images
 from kubelet.lifecycle import HookFailed, Notify, run_hook
 from kubelet.objects import ObjectCache
@@ -132,6 +132,15 @@ class Starter:
             tell("Normal", "Killing", "FailedPostStartHook")
             self.runtime.stop_container(container_id, 2)
             raise RunError(str(error), "PostStartHookError") from error
+
+    def image_files(self, pod: Obj, source: Obj, since: float) -> Iterator[bytes]:
+        """The files of an image volume's image, as the pieces of a tar. Raises VolumeError."""
+        wanted = {"image": source["reference"], "imagePullPolicy": source.get("pullPolicy")}
+        try:
+            image = self.images.ensure(pod, wanted, lambda: self._pull_secrets(pod, since), lambda *told: None)
+            yield from self.runtime.export_image(image.id)
+        except (ImageError, RuntimeFault) as error:
+            raise VolumeError(str(error)) from error
 
     def _pull_secrets(self, pod: Obj, since: float) -> list[Obj]:
         found = []

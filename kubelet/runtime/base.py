@@ -329,6 +329,9 @@ class Runtime(Protocol):
 
     def list_images(self) -> list[Image]: ...
 
+    def export_image(self, image_id: str) -> Iterator[bytes]:
+        """All files of an image that is present, as the pieces of a tar. Raises ImageNotFound."""
+
     def stats(self, container_ids: Sequence[str]) -> list[Stats]: ...
 
     def events(self) -> EventStream:

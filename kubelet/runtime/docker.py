@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import socket
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -84,6 +85,7 @@ class DockerRuntime:
     @_faults
     def __init__(self, profile: str, node: str, host: str = "", pool_size: int = 64, timeout: int = 120) -> None:
         self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        self._profile = profile
         self._filter = [f"{labels.PROFILE}={profile}", f"{labels.NODE}={node}"]
         self._api: Any = docker.APIClient(
             self.host, version="auto", timeout=timeout, max_pool_size=pool_size, num_pools=8, user_agent="minikube-py"
@@ -281,6 +283,22 @@ class DockerRuntime:
     @_faults
     def list_images(self) -> list[Image]:
         return [docker_read.listed_image(item) for item in self._api.images()]
+
+    def export_image(self, image_id: str) -> Iterator[bytes]:
+        # The engine exports containers only: this one is never started, and known by its profile so that it can be found.
+        body = {"Image": image_id, "Cmd": ["-"], "Labels": {labels.PROFILE: self._profile}}
+        container_id = self._create(f"k8s_image-volume_{uuid.uuid4()}", body)
+        try:
+            yield from self._export(container_id)
+        except requests.exceptions.RequestException as error:
+            raise RuntimeUnavailable(f"the image's files did not arrive: {error}") from error
+        finally:
+            self.remove(container_id)
+
+    @_faults
+    def _export(self, container_id: str) -> Iterator[bytes]:
+        pieces: Iterator[bytes] = self._api.export(container_id, chunk_size=1 << 20)
+        return pieces
 
     # --- observation
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kubelet.errors import VolumeError
-from kubelet.volumes import atomic, directories, mounts
+from kubelet.volumes import atomic, directories, image_files, mounts
 from kubelet.volumes.sources import Sources, files_of, is_projected
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError
@@ -21,6 +21,7 @@ from minikube_py.api.types import Obj
 _PLUGINS = {
     "emptyDir": "kubernetes.io~empty-dir", "configMap": "kubernetes.io~configmap", "secret": "kubernetes.io~secret",
     "downwardAPI": "kubernetes.io~downward-api", "projected": "kubernetes.io~projected",
+    "image": "kubernetes.io~image",
 }  # fmt: skip
 ClaimResolver = Callable[[Obj, Obj], Obj]
 """(pod, persistentVolumeClaim source) → the volume source of the bound PersistentVolume. Raises VolumeError."""
@@ -69,6 +70,10 @@ class VolumeManager:
             directories.empty_dir(path, volume["emptyDir"] or {})
             if group is not None and path.stat().st_gid != int(group):  # once: later it may hold a million files
                 directories.give_to_group(path, int(group), read_only=False)
+            return path
+        if kind == "image":
+            if not path.exists():
+                image_files.unpack(path, sources.image(volume["image"]))
             return path
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o777)

@@ -5,7 +5,7 @@ it is optional, and then contributes nothing.
 Upstream: pkg/volume/{configmap,secret,downwardapi,projected}.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,12 @@ from minikube_py.api.types import Obj
 Files = dict[str, File]
 TokenGetter = Callable[[Obj, str, int], str]
 """(pod, audience, seconds) → a service-account token bound to the pod."""
+ImageGetter = Callable[[Obj], Iterator[bytes]]
+"""Image volume source → the image's files as the pieces of a tar. Raises VolumeError."""
+
+
+def _no_images(source: Obj) -> Iterator[bytes]:
+    raise VolumeError("image volumes are not supported on this node")
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Sources:
     get: Getter
     token: TokenGetter
     view: downward.View
+    image: ImageGetter = _no_images
 
 
 def is_projected(volume: Obj) -> bool:

@@ -1,7 +1,9 @@
 """One contract, every runtime: what `runtime.base.Runtime` promises, kept by Docker and by the simulated one alike."""
 
 import contextlib
+import io
 import secrets
+import tarfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -249,6 +251,15 @@ def test_images(runtime: Runtime) -> None:
     image = runtime.image_status("busybox:latest")
     assert image is not None and image.id.startswith("sha256:")
     assert runtime.info().name == runtime.name
+
+
+def test_the_files_of_an_image(runtime: Runtime) -> None:
+    image = runtime.image_status("busybox:latest")
+    assert image is not None
+    before = len(runtime.list_all())
+    with tarfile.open(fileobj=io.BytesIO(b"".join(runtime.export_image(image.id)))) as tar:
+        assert runtime.name != "docker" or "bin/busybox" in tar.getnames()
+    assert len(runtime.list_all()) == before
 
 
 def test_stats(runtime: Runtime) -> None:

@@ -206,3 +206,11 @@ def test_a_service_account_token(nodes: Nodes, node: Options, namespace: str) ->
     assert answer["authenticated"] is True
     assert answer["user"]["username"] == f"system:serviceaccount:{namespace}:robot"
     assert nodes.client.get(NAMESPACES, namespace)
+
+
+def test_an_image_is_a_volume(nodes: Nodes, node: Options, namespace: str) -> None:
+    volumes = [{"name": "files", "image": {"reference": "busybox:latest", "pullPolicy": "Always"}}]
+    mounts = {"volumeMounts": [{"name": "files", "mountPath": "/files"}]}
+    script = "/files/bin/busybox echo from the image; touch /files/x || echo kept"
+    said = told(nodes, node, namespace, script, fields=mounts, volumes=volumes)
+    assert "from the image" in said and "Read-only file system" in said and "kept" in said
