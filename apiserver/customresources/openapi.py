@@ -46,16 +46,16 @@ def definitions(rows: Iterable[Row], *, v3: bool) -> dict[str, Obj]:
 
 
 def _kind(version: Version, v3: bool) -> Obj:
-    schema = version.schema
-    made: Obj = _convert(schema, v3) if v3 or not schema.get(_PRESERVE) else _opaque(schema)
-    made["type"] = "object"
-    if v3 or not schema.get(_PRESERVE):
-        made["properties"] = {**(made.get("properties") or {}), **_resource(v3)}
-    return {**made, **_gvk(version, version.row.kind)}
+    schema, gvk = version.schema, _gvk(version, version.row.kind)
+    if not v3 and schema.get(_PRESERVE):
+        return {"type": "object", **gvk}  # with any property named, clients of version 2 would refuse all others
+    made = {**_convert(schema, v3), "type": "object"}
+    made["properties"] = {**(made.get("properties") or {}), **_resource(v3)}
+    return {**made, **gvk}
 
 
 def _resource(v3: bool) -> Obj:
-    description = "What every object has: name, labels, owners."
+    description = "Standard object's metadata: name, labels, owners."
     return {"apiVersion": _API_VERSION, "kind": _KIND, "metadata": _reference(OBJECT_META, v3, description)}
 
 

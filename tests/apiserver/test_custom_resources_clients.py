@@ -128,6 +128,23 @@ def test_documents_change_with_the_definition_and_keep_their_tags_otherwise(
     client.delete(CRDS, other["metadata"]["name"])
 
 
+def test_a_kind_that_takes_anything_names_no_property_to_old_clients(client: Client) -> None:
+    """kubectl refuses what version 2 does not name as soon as it names something."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    crd = definition("boxes", group="anything.example.com")
+    crd["spec"]["versions"] = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}]
+    client.create(CRDS, crd)
+    try:
+        found = json.loads(client.request("GET", "/openapi/v2")[2])["definitions"]["com.example.anything.v1.Boxe"]
+        assert found.keys() == {"type", "x-kubernetes-group-version-kind"}
+        three = json.loads(client.request("GET", "/openapi/v3/apis/anything.example.com/v1")[2])
+        described = three["components"]["schemas"]["com.example.anything.v1.Boxe"]["properties"]
+        assert described["apiVersion"]["description"].startswith("APIVersion defines")
+        assert described["metadata"]["description"].startswith("Standard object's metadata")
+    finally:
+        client.delete(CRDS, crd["metadata"]["name"])
+
+
 def test_the_official_dynamic_client(apiserver: APIServer, bags: dict[str, Any], namespace: str) -> None:
     kubernetes: Any = importlib.import_module("kubernetes")
     dynamic: Any = importlib.import_module("kubernetes.dynamic")
