@@ -7,6 +7,7 @@ Upstream: apiextensions-apiserver/pkg/controller/{status/naming_controller.go,es
 
 from collections.abc import Iterable
 
+from apiserver.customresources import nested
 from apiserver.strategies.base import Context
 from minikube_py.api.types import Obj
 
@@ -20,11 +21,13 @@ _REASONS = {
 
 def on_create(obj: Obj, ctx: Context) -> None:
     """The first status."""
+    nested.decode(obj)
     obj["status"] = status(obj, ctx.lister(CRDS, ""), ctx.now())
 
 
 def on_update(new: Obj, old: Obj, ctx: Context) -> None:
     """The status after a change of the spec."""
+    nested.decode(new)
     new["status"] = status({**new, "status": old.get("status") or {}}, ctx.lister(CRDS, ""), ctx.now())
 
 
