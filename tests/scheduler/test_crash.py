@@ -51,7 +51,7 @@ def test_a_new_scheduler_finishes_what_a_dead_one_began(
     cluster: Cluster,
     apiserver: APIServer,
     dies_at: int,
-    after: bool,  # noqa: F811
+    after: bool,
 ) -> None:
     cluster.add_node("a", pods=2)
     for name in ("p1", "p2", "p3"):
@@ -77,7 +77,7 @@ def test_a_preemption_cut_short_is_finished(
     cluster: Cluster,
     apiserver: APIServer,
     dies_at: int,
-    after: bool,  # noqa: F811
+    after: bool,
 ) -> None:
     there = cluster.add_node("a", pods=1)
     cluster.start()
@@ -97,7 +97,7 @@ def test_a_preemption_cut_short_is_finished(
 
 def test_an_answer_that_was_lost_is_asked_for_and_the_room_stays_taken_meanwhile(
     cluster: Cluster,
-    apiserver: APIServer,  # noqa: F811
+    apiserver: APIServer,
 ) -> None:
     """The connection breaks after the binding was done, then works again: the same scheduler must not place the pod twice."""
     cluster.add_node("a", pods=1)
@@ -126,7 +126,7 @@ def test_an_answer_that_was_lost_is_asked_for_and_the_room_stays_taken_meanwhile
 
 def test_a_pod_somebody_else_bound_meanwhile_is_counted_where_it_is(
     cluster: Cluster,
-    apiserver: APIServer,  # noqa: F811
+    apiserver: APIServer,
 ) -> None:
     one, two = cluster.add_node("a", pods=1), cluster.add_node("b", pods=1)
 
