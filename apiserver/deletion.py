@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from apiserver import strategies
 from apiserver.admission import chain
-from apiserver.registry import Call, Registry, released
+from apiserver.registry import Call, Registry, is_namespace, released
 from apiserver.storage.base import RevisionMismatch
 from apiserver.storage.stored import Stored
 from apiserver.strategies.base import mark_deleting
@@ -49,7 +49,7 @@ def delete(registry: Registry, call: Call) -> tuple[Stored, bool]:
         if decision == "now" and (new["metadata"].get("finalizers") or not _removable(new)):
             if not new["metadata"].get("deletionTimestamp"):
                 mark_deleting(new, registry.clock)
-            if new["kind"] == "Namespace":
+            if is_namespace(new):
                 new["status"] = {**(new.get("status") or {}), "phase": "Terminating"}
             decision = "marked"
         elif decision == "marked" and released(new):
@@ -91,7 +91,7 @@ def delete_collection(registry: Registry, call: Call, items: list[Stored]) -> li
 
 def _removable(obj: Obj) -> bool:
     """A namespace goes when its content has: spec.finalizers is empty."""
-    return obj.get("kind") != "Namespace" or not (obj.get("spec") or {}).get("finalizers")
+    return not is_namespace(obj) or not (obj.get("spec") or {}).get("finalizers")
 
 
 def _check_options(call: Call) -> None:

@@ -114,12 +114,17 @@ def _with_custom(body: bytes, rows: Iterable[Row], style: Style) -> bytes:
     custom = [row for row in rows if row.custom is not None]
     if not custom:
         return body
-    document = orjson.loads(body)
     known = {("autoscaling", "v1", "Scale"): custom_kinds.SHARED[-1], **custom_kinds.names(custom)}
-    document["paths"] |= paths(custom, style, known)
-    schemas = document["components"]["schemas"] if style.v3 else document["definitions"]
-    schemas |= custom_kinds.definitions(custom, v3=style.v3)
-    return orjson.dumps(document)
+    body = _put(body, b'"paths":{', paths(custom, style, known))
+    schemas = b'"schemas":{' if style.v3 else b'"definitions":{'
+    return _put(body, schemas, custom_kinds.definitions(custom, v3=style.v3))
+
+
+def _put(body: bytes, key: bytes, entries: Obj) -> bytes:
+    """A document with entries added to the first object of this key, without parsing its megabytes."""
+    at = body.index(key) + len(key)
+    comma = b"" if body[at : at + 1] == b"}" else b","
+    return body[:at] + orjson.dumps(entries)[1:-1] + comma + body[at:]
 
 
 def _info() -> Obj:

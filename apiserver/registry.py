@@ -327,11 +327,15 @@ def _row(plural_key: str) -> Row:
     return row
 
 
+def is_namespace(obj: Obj) -> bool:
+    return obj.get("kind") == "Namespace" and obj.get("apiVersion") == "v1"
+
+
 def released(obj: Obj) -> bool:
     """True for an object that is being deleted, has no grace left to wait for, and no finalizer holds any more."""
     meta = obj["metadata"]
     held = meta.get("finalizers") or meta.get("deletionGracePeriodSeconds")
-    if obj.get("kind") == "Namespace":  # the only kind with finalizers of its spec: its content goes first
+    if is_namespace(obj):  # the only kind with finalizers of its spec: its content goes first
         held = held or (obj.get("spec") or {}).get("finalizers")
     return bool(meta.get("deletionTimestamp")) and not held
 

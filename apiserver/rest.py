@@ -28,8 +28,15 @@ def serve(server: Server, request: Request, admitted: Admitted) -> Response:
     """Answer a request for a resource. Raises the errors of `api/errors`."""
     info = admitted.info
     row = check_route(info)
-    if row.kind == "Binding":
+    if row.qualified == "bindings":
         return subresources.bind(server, request, admitted, row)
+    if row.custom is not None and row.custom.deprecation:
+        return _deprecated(row, _serve(server, request, admitted, row))
+    return _serve(server, request, admitted, row)
+
+
+def _serve(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
+    info = admitted.info
     if info.subresource and find(stored_row(row), info.subresource):
         call, sub = call_of(request, admitted, row), row.subresource(info.subresource)
         assert sub is not None, "check_route found it"
@@ -104,7 +111,7 @@ def _list(server: Server, request: Request, admitted: Admitted, row: Row) -> Res
 def _create(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
     call = call_of(request, admitted, row)
     obj = body_of(request, row, call)
-    if reviews.is_review(row.kind):
+    if row.custom is None and reviews.is_review(row.kind):
         return encode.obj(request, reviews.review(row.kind, server, admitted.user, call.namespace, obj), 201)
     return _with_warnings(call, encode.one(request, row, server.registry.create(call, obj), 201))
 
@@ -183,6 +190,14 @@ def _with_warnings(call: Call, response: Response) -> Response:
     if call.warnings:
         shown = [warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for warning in call.warnings]
         response.headers["Warning"] = ", ".join(f'299 - "{text}"' for text in dict.fromkeys(shown))
+    return response
+
+
+def _deprecated(row: Row, response: Response) -> Response:
+    """With the warning that this version of a custom kind is going away."""
+    text = row.custom.deprecation.replace("\\", "\\\\").replace('"', '\\"')
+    others = response.headers.get("Warning")
+    response.headers["Warning"] = ", ".join([f'299 - "{text}"', *([others] if others else [])])
     return response
 
 

@@ -40,7 +40,7 @@ def render(
     for obj in objs:
         shown = view(obj) if view else obj
         made: Obj = {"cells": [column.cell(shown, moment) for column in columns]}
-        if row.kind == "Pod" and (conditions := row_conditions(obj)):
+        if row.qualified == "pods" and (conditions := row_conditions(obj)):
             made["conditions"] = conditions
         if include_object == "Metadata":
             made["object"] = partial(obj, api_version)

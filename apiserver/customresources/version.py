@@ -56,6 +56,13 @@ class Version:
         facts = orjson.dumps([self.spec, self.definition.names, self.definition.namespaced])
         return hashlib.sha256(facts).hexdigest()[:16]
 
+    @property
+    def deprecation(self) -> str:
+        """What those who use this version are told; "" when it is as good as any."""
+        if not self.spec.get("deprecated"):
+            return ""
+        return self.spec.get("deprecationWarning") or f"{self.row.api_version} {self.row.kind} is deprecated"
+
     # ---- the schema --------------------------------------------------------------------------------------------------
 
     @property

@@ -386,6 +386,13 @@ def test_several_versions_of_one_stored_form(client: Client, namespace: str) -> 
         crd = client.update(CRDS, crd)
         assert crd["status"]["storedVersions"] == ["v1", "v1beta1"]
         assert client.update(v1, client.get(v1, "a", namespace))["apiVersion"] == "shop.example.com/v1"
+        crd["spec"]["versions"][1]["deprecated"] = True
+        crd = client.update(CRDS, crd)
+        assert (
+            client.request("GET", beta.path(namespace))[1]["warning"]
+            == '299 - "shop.example.com/v1beta1 Glove is deprecated"'
+        )
+        assert "warning" not in client.request("GET", v1.path(namespace))[1]
         crd["status"]["storedVersions"] = ["v1"]
         with pytest.raises(errors.Invalid, match="must have the storage version v1beta1"):
             client.update(CRDS, crd, subresource="status")
