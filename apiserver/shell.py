@@ -67,7 +67,12 @@ class Shell:
 
     def answer_now(self, scope: Scope) -> Response | None:
         """The shortest way: a plain read, answered from memory without even a coroutine. None for everything else."""
-        if scope["method"] != "GET" or self._reads_block or not _is_resource(scope["path"]) or table.may_block(scope["path"]):
+        if (
+            scope["method"] != "GET"
+            or self._reads_block
+            or not _is_resource(scope["path"])
+            or table.may_block(scope["path"])
+        ):
             return None
         request = _request(scope)
         if not _is_plain_read(request):

@@ -196,12 +196,12 @@ def status_update(new: Obj, old: Obj) -> list[Cause]:
     causes: list[Cause] = []
     versions = (new.get("spec") or {}).get("versions") or []
     stored = (new.get("status") or {}).get("storedVersions") or []
-    storage = next((version["name"] for version in versions if version.get("storage")), "")
+    storage = next((version.get("name", "") for version in versions if version.get("storage")), "")
     if not stored:
         causes.append(invalid("status.storedVersions", stored, "must have at least one stored version"))
     elif storage not in stored:
         causes.append(invalid("status.storedVersions", stored, f"must have the storage version {storage}"))
-    known = [version["name"] for version in versions]
+    known = [version.get("name") for version in versions]
     for index, name in enumerate(stored):
         if name not in known:
             causes.append(invalid(f"status.storedVersions[{index}]", name, "must appear in spec.versions"))
