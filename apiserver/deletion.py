@@ -14,6 +14,7 @@ from dataclasses import replace
 from apiserver import strategies
 from apiserver.admission import chain
 from apiserver.registry import Call, Registry, is_namespace, released
+from apiserver.resources import convert
 from apiserver.storage.base import RevisionMismatch
 from apiserver.storage.stored import Stored
 from apiserver.strategies.base import mark_deleting
@@ -39,7 +40,7 @@ def delete(registry: Registry, call: Call) -> tuple[Stored, bool]:
         before = registry.get(row, call.namespace, call.name)
         old = before.obj()
         _check_preconditions(call, old)
-        attributes = registry.attributes(call, chain.DELETE, None, old, ctx)
+        attributes = registry.attributes(call, chain.DELETE, None, convert.read(row, before.obj()), ctx)
         chain.validate(attributes)
         new = before.obj()
         decision = strategy.before_delete(new, call.options, registry.clock)

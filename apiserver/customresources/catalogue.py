@@ -64,7 +64,7 @@ class Catalogue:
         return [
             known.storage.row.key_prefix
             for key, (_, known) in before.items()
-            if key not in now or now[key].spec != known.spec or now[key].names != known.names
+            if key not in now or now[key].fingerprint != known.fingerprint or now[key].names != known.names
         ]
 
 
@@ -72,7 +72,7 @@ def _definition(stored: Stored, webhooks: Webhooks) -> Definition | None:
     """A definition that is served: its names were accepted, now or earlier."""
     crd = stored.obj()
     try:
-        return Definition(crd, webhooks) if established(crd) else None
+        return Definition(stored.raw, webhooks) if established(crd) else None
     except (KeyError, StopIteration, TypeError):
         log.exception("a stored CustomResourceDefinition cannot be served: %s", stored.key)
         return None

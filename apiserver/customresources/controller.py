@@ -82,8 +82,8 @@ class CustomResourceController:
     def _clean_up(self, crd: Obj) -> bool:
         """Delete all objects of the kind; when there are none left, let the definition go."""
         row = table.by_plural_key(crd["metadata"]["name"])
-        left = self._store.list(f"/registry/{crd['metadata']['name']}/").items
-        if left and row is not None:
+        left = self._store.list(row.prefix()).items if row is not None and row.custom is not None else []
+        if left and row is not None:  # never those of a built-in kind whose name it asked for
             self._say(crd, "InstanceDeletionInProgress", "CustomResource deletion is in progress")
             deletion.delete_collection(self._registry, Call(row, "", "", SERVER), left)
             left = self._store.list(row.prefix()).items

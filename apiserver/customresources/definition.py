@@ -8,8 +8,10 @@ Upstream: apiextensions-apiserver/pkg/apiserver/{conversion,customresource_handl
 import logging
 from collections.abc import Sequence
 
+import orjson
+
 from apiserver.customresources.conversion import ByWebhook, Unchanged
-from apiserver.customresources.version import Version
+from apiserver.customresources.version import Version, fingerprint
 from apiserver.webhooks import Webhooks
 from minikube_py.api.clone import clone
 from minikube_py.api.errors import APIError
@@ -19,13 +21,15 @@ log = logging.getLogger(__name__)
 
 
 class Definition:
-    """`crd` is the stored CustomResourceDefinition."""
+    """`raw` is the stored CustomResourceDefinition; what of it is large, the schemas, is decoded when it is needed."""
 
-    def __init__(self, crd: Obj, webhooks: Webhooks) -> None:
+    def __init__(self, raw: bytes, webhooks: Webhooks) -> None:
+        crd: Obj = orjson.loads(raw)
         spec = crd["spec"]
         self.name: str = crd["metadata"]["name"]
         self.group: str = spec["group"]
-        self.spec: Obj = spec
+        self._raw = raw
+        self.fingerprint = fingerprint(spec)
         self.namespaced: bool = spec["scope"] == "Namespaced"
         self.names: Obj = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
         conversion = spec.get("conversion") or {}
@@ -36,10 +40,12 @@ class Definition:
         self.storage = next(version for version in self.versions if version.spec.get("storage"))
         self.served = [version for version in self.versions if version.spec.get("served")]
 
-    @property
-    def kind(self) -> str:
-        kind: str = self.names["kind"]
-        return kind
+    def schema_of(self, version: str) -> Obj:
+        """The text of a version's schema."""
+        versions = orjson.loads(self._raw)["spec"]["versions"]
+        found = next(one for one in versions if one["name"] == version)
+        schema: Obj = (found.get("schema") or {}).get("openAPIV3Schema") or {}
+        return schema
 
     def convert(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
         """The objects in another version of their kind. Raises InternalError when a webhook fails."""

@@ -8,6 +8,7 @@ Upstream: apiextensions-apiserver/pkg/controller/{status/naming_controller.go,es
 from collections.abc import Iterable
 
 from apiserver.customresources import nested
+from apiserver.resources import table
 from apiserver.strategies.base import Context
 from minikube_py.api.types import Obj
 
@@ -78,10 +79,11 @@ def status(crd: Obj, everyone: Iterable[Obj], now: str) -> Obj:
 
 
 def _taken(crd: Obj, everyone: Iterable[Obj]) -> tuple[set[str], set[str]]:
-    """The resource names and the kinds that others of the group hold."""
-    names: set[str] = set()
-    kinds: set[str] = set()
+    """The resource names and the kinds that others of the group hold, built-in ones first of all."""
     group = (crd.get("spec") or {}).get("group")
+    built_in = [row for row in table.ROWS if row.group == group]
+    names = {name for row in built_in for name in (row.plural, row.singular, *row.short_names)}
+    kinds = {name for row in built_in for name in (row.kind, f"{row.kind}List")}
     for other in everyone:
         if other["spec"]["group"] != group or other["metadata"]["name"] == crd["metadata"].get("name"):
             continue

@@ -35,7 +35,9 @@ class Version:
     """`spec` is the entry of the definition's `spec.versions`."""
 
     def __init__(self, definition: "Definition", spec: Obj) -> None:
-        self.definition, self.spec = definition, spec
+        self.definition, self.spec = definition, {key: value for key, value in spec.items() if key != "schema"}
+        self.fingerprint = fingerprint([spec, definition.names, definition.namespaced])
+        """Changes whenever what is published about this version does."""
         self.name: str = spec["name"]
         self.subresources: Obj = spec.get("subresources") or {}
         names, group = definition.names, definition.group
@@ -50,12 +52,6 @@ class Version:
             definition_name(group, self.name, names["kind"]), custom=self,
         )  # fmt: skip
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Changes whenever what is published about this version does."""
-        facts = orjson.dumps([self.spec, self.definition.names, self.definition.namespaced])
-        return hashlib.sha256(facts).hexdigest()[:16]
-
     @property
     def deprecation(self) -> str:
         """What those who use this version are told; "" when it is as good as any."""
@@ -67,8 +63,8 @@ class Version:
 
     @property
     def schema(self) -> Obj:
-        """The schema's text."""
-        return (self.spec.get("schema") or {}).get("openAPIV3Schema") or _UNSTRUCTURED
+        """The schema's text, decoded anew: it is large, and seldom needed."""
+        return self.definition.schema_of(self.name) or _UNSTRUCTURED
 
     @cached_property
     def structural(self) -> Structural:
@@ -157,7 +153,7 @@ class Version:
 
     @cached_property
     def _rules(self) -> rules.Rules:
-        return rules.Rules(self.schema, root=True)
+        return rules.Rules(self.structural.json, root=True)
 
     def _judge(self, new: Obj, old: Any = values.ABSENT) -> list[Cause]:
         return rules.check(self._rules, new, old) if self._rules else []
@@ -173,6 +169,11 @@ class Version:
 
     def _selectable(self, obj: Obj) -> dict[str, str]:
         return {label: printing.text(printing.first(path, obj)) for label, path in self._fields}
+
+
+def fingerprint(value: object) -> str:
+    """A short text that is another when the value is."""
+    return hashlib.sha256(orjson.dumps(value)).hexdigest()[:16]
 
 
 def definition_name(group: str, version: str, kind: str) -> str:

@@ -14,7 +14,8 @@ from minikube_py.api.types import Obj
 
 _FREE = Node(ANY)
 _CONTAINERS = (dict, list)
-# Fields of these names are plain structs in upstream's types, always there, so nobody owns the struct itself.
+# Fields of these names and of a named type are plain structs in upstream's types, always there, so nobody owns the struct
+# itself.
 _NEVER_OWNED = frozenset(("metadata", "spec", "status", "strategy", "template", "updateStrategy", "resources"))
 
 
@@ -72,7 +73,9 @@ def _field(key: str, item: Any, node: Node, applied: bool) -> Set:
     in_map = node.type == "map"
     if not below:
         return {}
-    if in_map or not (applied or (child.type == "object" and key in _NEVER_OWNED) or key in node.required):
+    if in_map or not (
+        applied or (child.type == "object" and child.name and key in _NEVER_OWNED) or key in node.required
+    ):
         return {".": {}, **below}
     return below
 

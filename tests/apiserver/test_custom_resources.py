@@ -7,12 +7,14 @@ import pytest
 
 from minikube_py.api import errors
 from minikube_py.api.clone import clone
-from minikube_py.api.gvr import GVR
+from minikube_py.api.gvr import GVR, new_object
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
+from tests.conftest import APIServer
 from tests.harness import eventually
 
 CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
+INGRESSES = GVR("networking.k8s.io", "v1", "ingresses", "Ingress", True)
 SCHEMA: Obj = {
     "type": "object",
     "properties": {
@@ -149,6 +151,35 @@ def test_a_name_that_is_taken_waits_until_it_is_free(client: Client) -> None:
         client.delete(CRDS, first["metadata"]["name"])
     eventually(lambda: client.list(gvr(second)), what="the other's names")
     client.delete(CRDS, second["metadata"]["name"])
+
+
+def test_a_definition_cannot_take_a_built_in_kind(client: Client, namespace: str) -> None:
+    claim = client.create(INGRESSES, new_object(INGRESSES, "mine", namespace) | {"spec": {"ingressClassName": "x", "rules": []}
+        | {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}})  # fmt: skip
+    crd = definition("ingresses", "networking.k8s.io")
+    crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "https://example.com"}
+    status = client.create(CRDS, crd)["status"]
+    assert {one["type"]: one["status"] for one in status["conditions"]} == {
+        "NamesAccepted": "False",
+        "Established": "False",
+    }
+    client.delete(CRDS, crd["metadata"]["name"])
+    eventually(lambda: crd["metadata"]["name"] not in [one["metadata"]["name"] for one in client.list(CRDS)["items"]])
+    assert client.get(INGRESSES, "mine", namespace)["metadata"]["uid"] == claim["metadata"]["uid"]
+
+
+def test_a_restarted_server_serves_what_was_defined(fresh_apiserver: APIServer) -> None:
+    client = fresh_apiserver.client()
+    res = gvr(client.create(CRDS, definition("robes")))
+    obj = made(res, "a")
+    obj["metadata"]["finalizers"] = ["example.com/hold"]
+    client.create(res, obj, "default")
+    client.delete(CRDS, "robes.shop.example.com")
+    fresh_apiserver.kill()
+    fresh_apiserver.start()
+    assert client.list(res, "default", field_selector="spec.color=red")["items"][0]["spec"]["size"] == 3
+    client.patch(res, "a", {"metadata": {"finalizers": None}}, "default", kind="merge")
+    eventually(lambda: not client.list(CRDS)["items"], what="what the server that was killed had begun")
 
 
 def test_objects_go_before_their_definition(client: Client, namespace: str) -> None:
