@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from minikube_py.cluster import kubeconfig, pki
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 _MARKS = {"apiserver": "apiserver", "docker_engine": "docker", "etcd": "etcd", "cluster": "cluster"}
 _serial = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Properties hold or do not, however slow the machine is."""
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
