@@ -22,7 +22,7 @@ from minikube_py.api.clock import rfc3339
 from minikube_py.api.types import Obj
 
 log = logging.getLogger(__name__)
-_IDLE_SECONDS, _AGAIN_SECONDS = 300.0, 0.5
+_IDLE_SECONDS, _AGAIN_SECONDS, _FAILED_SECONDS = 300.0, 0.5, 10.0
 
 
 class CustomResourceController:
@@ -47,7 +47,11 @@ class CustomResourceController:
         while not self._stopped:
             self._clock.wait(self._wake, seconds)
             self._wake.clear()
-            seconds = _IDLE_SECONDS if self.step() else _AGAIN_SECONDS
+            try:
+                seconds = _IDLE_SECONDS if self.step() else _AGAIN_SECONDS
+            except Exception:  # whatever one definition does to us, the others are still looked after
+                log.exception("the definitions of custom resources could not be looked after")
+                seconds = _FAILED_SECONDS
 
     def step(self) -> bool:
         """Look at every definition once. Out: whether nothing is left to be done."""

@@ -2,16 +2,22 @@
 
 import base64
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from minikube_py.api import errors
+from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES, new_object
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from tests.apiserver.test_custom_resources import CRDS, definition, gvr
@@ -56,17 +62,23 @@ def _converted(obj: Obj, wanted: str) -> Obj:
     return new
 
 
+def _serve(certificate: str, key: str, address: str = "127.0.0.1") -> tuple[ThreadingHTTPServer, list[int]]:
+    """A converter, and the list that its calls' sizes go to."""
+    calls: list[int] = []
+    server = ThreadingHTTPServer((address, 0), type("Converter", (_Converter,), {"calls": calls}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, name="converter", daemon=True).start()
+    return server, calls
+
+
 @pytest.fixture
 def webhook(apiserver: APIServer) -> Iterator[tuple[Obj, list[int]]]:
     """A converter with the API server's own certificate: its client configuration, and the sizes of its calls."""
-    handler = type("Converter", (_Converter,), {"calls": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"{apiserver.pki}/apiserver.crt", f"{apiserver.pki}/apiserver.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, name="converter", daemon=True).start()
+    server, calls = _serve(f"{apiserver.pki}/apiserver.crt", f"{apiserver.pki}/apiserver.key")
     bundle = base64.b64encode(Path(apiserver.ca_file).read_bytes()).decode()
-    yield {"url": f"https://127.0.0.1:{server.server_address[1]}/convert", "caBundle": bundle}, handler.calls  # type: ignore[attr-defined]
+    yield {"url": f"https://127.0.0.1:{server.server_address[1]}/convert", "caBundle": bundle}, calls
     server.shutdown()
     server.server_close()
 
@@ -159,3 +171,60 @@ def test_a_webhook_that_refuses_is_an_error_of_the_server(client: Client, ports:
     bad["metadata"]["labels"] = {"refuse": "me"}
     with pytest.raises(errors.InternalError, match=r"conversion webhook for .* failed: I do not like it"):
         client.create(gvr(ports, "v2"), bad, namespace)
+
+
+def _certificate(directory: Path, name: str) -> tuple[str, str]:
+    """Files of a certificate that is its own authority, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]), datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )  # fmt: skip
+    (directory / "tls.crt").write_bytes(certificate)
+    (directory / "tls.key").write_bytes(secret)
+    return str(directory / "tls.crt"), str(directory / "tls.key")
+
+
+def test_a_webhook_behind_a_service(client: Client, namespace: str, tmp_path: Path) -> None:
+    files = _certificate(tmp_path, f"converter.{namespace}.svc")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing: asks which address of ours is not loopback
+        address = probe.getsockname()[0]
+    server, calls = _serve(*files, address)
+    client.create(SERVICES, new_object(SERVICES, "converter", namespace) | {"spec": {"ports": [{"port": 8443}]}})
+    slices = {
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]}],
+        "ports": [{"port": server.server_address[1]}],
+    }
+    labelled = new_object(ENDPOINTSLICES, "converter-1", namespace) | slices
+    labelled["metadata"]["labels"] = {"kubernetes.io/service-name": "converter"}
+    client.create(ENDPOINTSLICES, labelled)
+    hook: Obj = {
+        "clientConfig": {
+            "service": {"name": "converter", "namespace": namespace, "port": 8443, "path": "/convert"},
+            "caBundle": base64.b64encode(Path(files[0]).read_bytes()).decode(),
+        },
+        "conversionReviewVersions": ["v1"],
+    }
+    text, fields = {"type": "string"}, {"v1": ["hostPort"], "v2": ["host", "port"]}
+    versions = [
+        {"name": name, "served": True, "storage": name == "v1",
+         "schema": {"openAPIV3Schema": {"type": "object", "properties": dict.fromkeys(names, text)}}}
+        for name, names in fields.items()
+    ]  # fmt: skip
+    crd = definition("docks", versions=versions, conversion={"strategy": "Webhook", "webhook": hook})
+    client.create(CRDS, crd)
+    client.create(gvr(crd, "v1"), _made(crd, "v1", "a", hostPort="x:1"), namespace)
+    assert client.get(gvr(crd, "v2"), "a", namespace)["host"] == "x" and calls == [1]
+    client.delete(ENDPOINTSLICES, "converter-1", namespace)
+    client.create(gvr(crd, "v1"), _made(crd, "v1", "b", hostPort="y:1"), namespace)
+    with pytest.raises(errors.InternalError, match='no endpoints available for service "converter"'):
+        client.get(gvr(crd, "v2"), "b", namespace)
+    client.delete(CRDS, crd["metadata"]["name"])
+    server.shutdown()
+    server.server_close()
