@@ -6,12 +6,12 @@ Upstream: apiserver/pkg/cel/library, cel-go/ext/strings.go.
 """
 
 import ipaddress
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from apiserver import regex
 from minikube_py.api import quantity
 
 
@@ -106,12 +106,12 @@ def _extreme(choose: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
 
 
 def _find(text: str, pattern: str) -> str:
-    found = re.search(pattern, text)
+    found = regex.compile(str(pattern)).search(str(text))
     return found[0] if found else ""
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = [one[0] for one in re.finditer(pattern, text)]
+    found = [one[0] for one in regex.compile(str(pattern)).finditer(str(text))]
     return found if limit < 0 else found[:limit]
 
 

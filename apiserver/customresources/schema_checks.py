@@ -6,9 +6,9 @@ Upstream: apiextensions-apiserver/pkg/apiserver/schema/{validation.go,complete.g
 pkg/apis/apiextensions/validation/validation.go (ValidateCustomResourceDefinitionOpenAPISchema).
 """
 
-import re
 from typing import Any
 
+from apiserver import regex
 from apiserver.customresources import rules, structural, values
 from apiserver.strategies.checks import forbidden, invalid, required, unsupported
 from minikube_py.api.clone import clone
@@ -114,8 +114,8 @@ def _generic(schema: Obj, path: str, found: list[Cause]) -> None:
         found.append(required(f"{path}.items", "must be specified"))
     if schema.get("pattern"):
         try:
-            values.pattern(schema["pattern"])
-        except re.error as error:
+            regex.compile(schema["pattern"])
+        except ValueError as error:
             found.append(
                 invalid(f"{path}.pattern", schema["pattern"], f"must be a valid regular expression, but isn't: {error}")
             )

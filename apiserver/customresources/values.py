@@ -6,13 +6,12 @@ Stop of the data path: 3 (validate), for custom resources.
 Upstream: kube-openapi/pkg/validation/validate, apiextensions-apiserver/pkg/apiserver/{validation,schema/listtype}.
 """
 
-import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from apiserver import regex
 from apiserver.customresources.formats import FORMATS
 from apiserver.customresources.structural import Structural
 from apiserver.strategies.checks import duplicate, invalid, required, shown, too_long, too_many
@@ -108,18 +107,12 @@ def _enum(schema: Obj, value: Any, path: str, found: list[Cause]) -> None:
 # ---- scalars ---------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=512)
-def pattern(text: str) -> re.Pattern[str]:
-    """A schema's regular expression. Raises re.error."""
-    return re.compile(re.sub(r"\(\?<([A-Za-z_])", r"(?P<\1", text).replace(r"\z", r"\Z"))
-
-
 def _string(schema: Obj, value: str, path: str, found: list[Cause]) -> None:
     if (limit := schema.get("maxLength")) is not None and len(value) > limit:
         found.append(too_long(path, limit))
     if (limit := schema.get("minLength")) is not None and len(value) < limit:
         found.append(invalid(path, value, f"{path} in body should be at least {limit} chars long"))
-    if (text := schema.get("pattern")) and not pattern(text).search(value):
+    if (text := schema.get("pattern")) and not regex.compile(text).search(value):
         found.append(invalid(path, value, f"{path} in body should match '{text}'"))
     name = schema.get("format")
     if name in FORMATS and not FORMATS[name](value):

@@ -302,6 +302,17 @@ def test_what_the_schema_does_not_allow_is_refused(
     assert refused(error) == [(field, message)]
 
 
+def test_no_pattern_keeps_the_server_busy(client: Client, namespace: str) -> None:
+    crd = definition("scarfs")
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["note"] = {
+        "type": "string", "pattern": "^(a+)+$",
+    }  # fmt: skip
+    res = gvr(client.create(CRDS, crd))
+    with pytest.raises(errors.Invalid, match=r"spec\.note in body should match"):
+        client.create(res, made(res, "a", note="a" * 5000 + "b"), namespace)
+    client.delete(CRDS, crd["metadata"]["name"])
+
+
 def test_an_unchanged_part_is_not_judged_again(client: Client, namespace: str) -> None:
     crd = client.create(CRDS, definition("vests"))
     res = gvr(crd)
