@@ -342,3 +342,27 @@ def test_a_namespace_goes_when_its_finalizer_does(client: Client) -> None:
     client.update(NAMESPACES, {**kept, "spec": {}}, subresource="finalize")
     with pytest.raises(errors.NotFound):
         client.get(NAMESPACES, name)
+
+
+@pytest.mark.parametrize("kind", ["Validating", "Mutating"])
+def test_match_conditions_must_compile(client: Client, kind: str) -> None:
+    plural = f"{kind.lower()}webhookconfigurations"
+    res = GVR("admissionregistration.k8s.io", "v1", plural, f"{kind}WebhookConfiguration", namespaced=False)
+
+    def hook(*conditions: tuple[str, str]) -> Obj:
+        made = new_object(res, f"conditions-{kind.lower()}")
+        made["webhooks"] = [{
+            "name": "a.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [{"operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["x"]}],
+            "matchConditions": [{"name": name, "expression": text} for name, text in conditions],
+        }]  # fmt: skip
+        return made
+
+    with pytest.raises(errors.Invalid, match="compilation failed") as refused:
+        client.create(res, hook(("bad", "... [] bad expression")))
+    assert refused.value.details["causes"][0]["field"] == "webhooks[0].matchConditions[0].expression"
+    with pytest.raises(errors.Invalid, match="Duplicate value"):
+        client.create(res, hook(("same", "true"), ("same", "true")))
+    made = client.create(res, hook(("good", 'request.resource.group != "rbac.authorization.k8s.io"')))
+    client.delete(res, made["metadata"]["name"])

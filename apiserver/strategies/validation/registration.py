@@ -1,9 +1,10 @@
 """What extends the API: webhook configurations, APIServices (definitions of custom resources have a package of their own).
 
-Who calls it: the strategy table. Invariant: pure; CEL expressions are compiled elsewhere.
+Who calls it: the strategy table. Invariant: pure; what cannot be compiled is refused when it is written.
 Upstream: pkg/apis/admissionregistration/validation, kube-aggregator/pkg/apis/apiregistration/validation.
 """
 
+from apiserver.cel import program
 from apiserver.strategies import names
 from apiserver.strategies.checks import (
     forbidden,
@@ -12,6 +13,7 @@ from apiserver.strategies.checks import (
     required,
     required_syntax,
     syntax,
+    too_many,
     unique,
     unsupported,
 )
@@ -19,6 +21,7 @@ from apiserver.strategies.validation.selectors import label_selector
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 
+_MOST_CONDITIONS = 64
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 
 
@@ -56,6 +59,24 @@ def _client(config: Obj, path: str) -> list[Cause]:
     return causes + syntax(f"{path}.service.port", service.get("port") or 443, names.port_number)
 
 
+def match_conditions(conditions: list[Obj], path: str) -> list[Cause]:
+    """The CEL expressions that decide whether a webhook or policy is asked."""
+    causes = unique(path, conditions, "name", leaf="name")
+    if len(conditions) > _MOST_CONDITIONS:
+        causes.append(too_many(path, len(conditions), _MOST_CONDITIONS))
+    for index, condition in enumerate(conditions):
+        at, text = f"{path}[{index}]", condition.get("expression") or ""
+        causes += required_syntax(f"{at}.name", condition.get("name") or "", names.qualified)
+        if not text.strip():
+            causes.append(required(f"{at}.expression"))
+            continue
+        try:
+            program.compile(text)
+        except program.CompileError as error:
+            causes.append(invalid(f"{at}.expression", text, f"compilation failed: {error}"))
+    return causes
+
+
 def webhooks(obj: Obj) -> list[Cause]:
     """A Validating- or MutatingWebhookConfiguration."""
     hooks = obj.get("webhooks") or []
@@ -84,6 +105,7 @@ def webhooks(obj: Obj) -> list[Cause]:
         for number, rule in enumerate(hook.get("rules") or ()):
             causes += _rule(rule, f"{at}.rules[{number}]")
         causes += _client(hook.get("clientConfig") or {}, f"{at}.clientConfig")
+        causes += match_conditions(hook.get("matchConditions") or [], f"{at}.matchConditions")
         for selector in ("namespaceSelector", "objectSelector"):
             causes += label_selector(f"{at}.{selector}", hook.get(selector))
     return causes
