@@ -11,6 +11,7 @@ from minikube_py.api import errors
 from minikube_py.api.gvr import GVR
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
+from tests import harness
 from tests.apiserver.test_custom_resources import CRDS, definition, gvr, refused
 
 SELF: Obj = {
@@ -99,6 +100,16 @@ def ranges(client: Client) -> Iterator[GVR]:
     client.create(CRDS, crd)
     yield gvr(crd)
     client.delete(CRDS, crd["metadata"]["name"])
+    harness.eventually(lambda: _gone(client, crd["metadata"]["name"]), what="the definition gone")
+
+
+def _gone(client: Client, name: str) -> bool:
+    """Deletion is asynchronous: the objects of a definition go first."""
+    try:
+        client.get(CRDS, name)
+    except errors.NotFound:
+        return True
+    return False
 
 
 def _made(res: GVR, called: str, /, **spec: Any) -> Obj:
