@@ -4,6 +4,7 @@ import pytest
 
 from apiserver import protobuf
 from apiserver.protobuf.decode import _class, _closure, _table, message_of
+from minikube_py.api import schema
 from minikube_py.api.errors import BadRequest, UnsupportedMediaType
 
 # A ConfigMap {metadata: {name: "x"}, data: {a: "b"}} as kubectl puts it on the wire, byte by byte.
@@ -70,6 +71,20 @@ def test_kinds_clients_send_have_a_row(api_version: str, kind: str) -> None:
 
 def test_every_message_can_be_made() -> None:
     assert all(_closure(name) <= set(_table()) for name in _table())
+
+
+def test_fields_are_called_as_in_the_official_schemas() -> None:
+    """The name in a message is not always the name in JSON: `Webhooks`, `xKubernetesValidations`."""
+    schemas = schema.load()
+    definitions, compared, wrong = set(schemas.names()), 0, []
+    for message, fields in _table().items():
+        package = message.replace("apiextensions_apiserver", "apiextensions-apiserver")
+        name = f"io.k8s.{package.replace('kube_aggregator', 'kube-aggregator')}"
+        properties = schemas.definition(name).properties if name in definitions else None
+        if properties:
+            compared += 1
+            wrong += [(message, field.name) for field in fields if field.name not in (*properties, "-")]
+    assert compared > 500 and wrong == []
 
 
 def test_broken_bodies_get_a_sentence() -> None:
