@@ -8,7 +8,7 @@ Upstream: apiextensions-apiserver/pkg/registry/customresource/etcd.go (ScaleREST
 from typing import Any
 
 from apiserver.strategies.base import Context
-from apiserver.strategies.checks import invalid
+from apiserver.strategies.scale import wanted
 from minikube_py.api import errors
 from minikube_py.api.types import Obj
 
@@ -35,17 +35,8 @@ def of(paths: Obj, ctx: Context, parent: Obj) -> Obj:
 
 
 def apply(paths: Obj, ctx: Context, parent: Obj, scale: Obj) -> Obj:
-    """The parent as this Scale wants it (the argument, changed). Raises Invalid, Conflict for another object's Scale."""
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
-    meta, name = scale.get("metadata") or {}, parent["metadata"]["name"]
-    if replicas < 0:
-        cause = invalid("spec.replicas", replicas, "should be a non-negative integer")
-        raise errors.invalid("Scale", name, [cause], "autoscaling")
-    if meta.get("name") not in (None, "", name):
-        raise errors.BadRequest(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
-    for field in ("uid", "resourceVersion"):
-        if meta.get(field):
-            parent["metadata"][field] = meta[field]
+    """The parent as this Scale wants it (the argument, changed). Raises Invalid, BadRequest for another object's Scale."""
+    replicas = wanted(parent, scale, "should be a non-negative integer")
     *steps, last = paths["specReplicasPath"].strip(".").split(".")
     at: Any = parent
     for step in steps:

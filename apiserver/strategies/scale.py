@@ -28,12 +28,21 @@ def of(ctx: Context, parent: Obj) -> Obj:
 
 
 def apply(ctx: Context, parent: Obj, scale: Obj) -> Obj:
-    """The parent as this Scale wants it (the argument, changed). Raises Invalid, Conflict for another object's Scale."""
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    """The parent as this Scale wants it (the argument, changed). Raises Invalid, BadRequest for another object's Scale."""
+    replicas = wanted(parent, scale, "must be greater than or equal to 0")
+    parent.setdefault("spec", {})["replicas"] = replicas
+    return parent
+
+
+def wanted(parent: Obj, scale: Obj, refusal: str) -> int:
+    """The replicas a Scale asks for; its uid and resourceVersion become the parent's preconditions (the parent is changed).
+
+    In: `refusal` says what is wrong with a negative number. Raises Invalid, BadRequest for another object's Scale.
+    """
+    replicas = int((scale.get("spec") or {}).get("replicas") or 0)
     meta, name = scale.get("metadata") or {}, parent["metadata"]["name"]
     if replicas < 0:
-        cause = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise errors.invalid("Scale", name, [cause], "autoscaling")
+        raise errors.invalid("Scale", name, [invalid("spec.replicas", replicas, refusal)], "autoscaling")
     if meta.get("name") not in (None, "", name):
         raise errors.BadRequest(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
     for field in ("uid", "resourceVersion"):
@@ -41,8 +50,7 @@ def apply(ctx: Context, parent: Obj, scale: Obj) -> Obj:
             parent["metadata"][field] = meta[field]
         elif field == "resourceVersion":
             parent["metadata"].pop(field, None)
-    parent.setdefault("spec", {})["replicas"] = replicas
-    return parent
+    return replicas
 
 
 def _text(selector: Obj) -> str:

@@ -1,7 +1,9 @@
-"""The one clock: every wait, timer and timestamp of every component goes through it.
+"""The one clock: every wait, timer and timestamp of the components goes through it.
 
-Who uses it: everything that waits. Invariant: no other module calls `time.sleep`, `time.time` or `datetime.now`, so that a
-test, or a class stepping through an exercise, can scale or step time (`FakeClock`) and nothing notices.
+Who uses it: apiserver, controllers, kubelet and the client library. Invariant: none of them takes time from elsewhere, so that
+a test, or a class stepping through an exercise, can scale or step it (`FakeClock`) and nothing notices. Left out on purpose:
+bounds on answers of the engine and of drivers, and the commands people run (`minikube_py.cluster`, `.cli`, `.labkit`), which
+wait for real things in real time.
 """
 
 import threading

@@ -415,4 +415,5 @@ def test_failed_and_finished_things_are_given_back(client: Client, ns: str) -> N
 def test_a_dry_run_charges_nothing(client: Client, ns: str) -> None:
     quota(client, ns, {"configmaps": "1"})
     client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", ns), dry_run=True)
-    client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", ns))
+    client.create(CONFIGMAPS, new_object(CONFIGMAPS, "c", ns))  # there is room for one: the dry run took none of it
+    assert client.get(RESOURCEQUOTAS, "q", ns)["status"]["used"] == {"configmaps": "1"}

@@ -22,7 +22,6 @@ from tests.conftest import APIServer
 from tests.harness import eventually
 
 KUBECTL = shutil.which("kubectl")
-needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed (make test installs it)")
 Run = Callable[..., str]
 COLUMNS = [
     {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
@@ -45,7 +44,7 @@ def _runner(command: list[str]) -> Run:
 
 @pytest.fixture
 def kubectl(apiserver: APIServer, namespace: str, tmp_path: Path) -> Run:
-    assert KUBECTL
+    assert KUBECTL, "kubectl is not installed (make test installs it)"
     return _runner(
         [KUBECTL, "--kubeconfig", apiserver.kubeconfig, "--cache-dir", str(tmp_path / "cache"), "-n", namespace]
     )
@@ -63,7 +62,6 @@ def bags(client: Client) -> Iterator[dict[str, Any]]:
     eventually(lambda: not any(one["metadata"]["name"].startswith("bags.") for one in client.list(CRDS)["items"]))
 
 
-@needs_kubectl
 def test_kubectl_defines_a_kind_and_uses_it(kubectl: Run) -> None:
     crd = definition("boots")
     assert kubectl("create", "-f", "-", stdin=json.dumps(crd)).endswith("boots.shop.example.com created")
@@ -80,7 +78,6 @@ def test_kubectl_defines_a_kind_and_uses_it(kubectl: Run) -> None:
     assert "the server could not find the requested resource" in kubectl("get", "boots", fails=True)
 
 
-@needs_kubectl
 def test_kubectl_prints_the_columns_of_the_definition(
     client: Client, kubectl: Run, bags: dict[str, Any], namespace: str
 ) -> None:
@@ -93,7 +90,6 @@ def test_kubectl_prints_the_columns_of_the_definition(
     assert "bags" in kubectl("api-resources", "--api-group=shop.example.com")
 
 
-@needs_kubectl
 def test_kubectl_explains_and_refuses(kubectl: Run, bags: dict[str, Any]) -> None:
     assert "Something to put things in." in kubectl("explain", "bag")
     assert "color\t<string>" in kubectl("explain", "bag.spec") and "enum: red, green, blue" in kubectl(

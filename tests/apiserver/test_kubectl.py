@@ -12,7 +12,6 @@ from tests.conftest import APIServer
 from tests.harness import eventually
 
 KUBECTL = shutil.which("kubectl")
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed (make test installs it)")
 Kubectl = Callable[..., str]
 
 MANIFEST = """
@@ -42,7 +41,7 @@ def kubectl(apiserver: APIServer, ns: str, tmp_path: Path) -> Kubectl:
     """Run kubectl in the test's namespace; `fails=True` returns what it prints on stderr."""
 
     def run(*arguments: str, stdin: str = "", fails: bool = False) -> str:
-        assert KUBECTL
+        assert KUBECTL, "kubectl is not installed (make test installs it)"
         command = [
             KUBECTL,
             "--kubeconfig",
@@ -152,7 +151,7 @@ def test_describe_and_wide(kubectl: Kubectl) -> None:
 
 def test_watch_and_wait(kubectl: Kubectl, apiserver: APIServer, ns: str) -> None:
     kubectl("create", "cm", "a")
-    assert KUBECTL
+    assert KUBECTL, "kubectl is not installed (make test installs it)"
     command = [KUBECTL, "--kubeconfig", apiserver.kubeconfig, "-n", ns, "get", "cm", "-w", "-o", "name"]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
