@@ -9,12 +9,12 @@ Upstream: pkg/controller/controller_ref_manager.go, pkg/controller/controller_ut
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from controllers.pod import random_name
-from minikube_py.api import errors
+from minikube_py.api import errors, selectors
 from minikube_py.api.clock import Clock
 from minikube_py.api.gvr import GVR
 from minikube_py.api.meta import (
@@ -35,6 +35,23 @@ from minikube_py.client.rest import Client
 
 _EXPIRY = 300.0
 _PARALLEL = 8
+
+
+def selector_of(parent: Obj) -> Selector:
+    """The children a parent selects: a label selector, or ReplicationController's plain map."""
+    selector = parent["spec"].get("selector")
+    if parent["kind"] == "ReplicationController":
+        return selectors.from_map(selector or {})
+    return selectors.from_label_selector(selector)
+
+
+def parent_keys(child: Obj, kind: str, parents: Informer) -> Iterable[str]:
+    """The work-queue key of the `kind` that controls a child; of one without a controller, those that may want to adopt it."""
+    owner, namespace = controller_of(child), namespace_of(child)
+    if owner is not None:
+        return (f"{namespace}/{owner['name']}",) if owner["kind"] == kind else ()
+    labels = labels_of(child)
+    return [key_of(one) for one in parents.list(namespace) if selector_of(one).matches(labels)] if labels else ()
 
 
 def claim(

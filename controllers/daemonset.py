@@ -9,14 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from controllers import daemonset_nodes as nodes
-from controllers.children import Expectations, Names, claim, slow_start
+from controllers.children import Expectations, Names, claim, parent_keys, slow_start
 from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
 from controllers.pod import available_in, from_template, is_ready, phase_of
 from controllers.revisions import HASH_LABEL, Collision, History
 from minikube_py.api import errors, selectors
 from minikube_py.api.gvr import DAEMONSETS, NODES, PODS
 from minikube_py.api.meta import (
-    controller_of,
     is_terminating,
     key_of,
     labels_of,
@@ -70,13 +69,7 @@ class DaemonSet:
 
     def keys_of_child(self, child: Obj) -> Iterable[str]:
         """The DaemonSet that controls a pod or revision, or those that may want to adopt it."""
-        owner, namespace = controller_of(child), namespace_of(child)
-        if owner is not None:
-            return (f"{namespace}/{owner['name']}",) if owner["kind"] == "DaemonSet" else ()
-        labels, sets = labels_of(child), self.sets.list(namespace)
-        return [
-            key_of(d) for d in sets if labels and selectors.from_label_selector(d["spec"]["selector"]).matches(labels)
-        ]
+        return parent_keys(child, "DaemonSet", self.sets)
 
     def reconcile(self, key: str) -> float | None:
         ds = self.sets.get_key(key)

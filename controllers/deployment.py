@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from controllers import deployment_math as sizes
 from controllers import deployment_revisions as revisions
 from controllers import deployment_status as progress
-from controllers.children import claim
+from controllers.children import claim, parent_keys
 from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
 from controllers.deployment_sets import ReplicaSets
 from controllers.pod import is_finished
 from minikube_py.api import selectors
 from minikube_py.api.gvr import DEPLOYMENTS, PODS, REPLICASETS
-from minikube_py.api.meta import condition_of, controller_of, is_terminating, key_of, labels_of, namespace_of, uid_of
+from minikube_py.api.meta import condition_of, controller_of, is_terminating, namespace_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 
@@ -52,13 +52,7 @@ class Deployment:
 
     def keys_of_set(self, rs: Obj) -> Iterable[str]:
         """The Deployment that controls the ReplicaSet, or those that may want to adopt it."""
-        owner, namespace = controller_of(rs), namespace_of(rs)
-        if owner is not None:
-            return (f"{namespace}/{owner['name']}",) if owner["kind"] == "Deployment" else ()
-        candidates, labels = self.deployments.list(namespace), labels_of(rs)
-        return [
-            key_of(d) for d in candidates if selectors.from_label_selector(d["spec"].get("selector")).matches(labels)
-        ]
+        return parent_keys(rs, "Deployment", self.deployments)
 
     def keys_of_lost_pod(self, pod: Obj) -> Iterable[str]:
         """A Recreate Deployment waits for its last old pod to be gone."""

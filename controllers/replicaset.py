@@ -8,7 +8,7 @@ Upstream: pkg/controller/replicaset/replica_set.go.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from controllers.children import Expectations, Names, claim, slow_start
+from controllers.children import Expectations, Names, claim, parent_keys, selector_of, slow_start
 from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
 from controllers.pod import available_in, from_template, is_active, is_ready
 from controllers.replicaset_rank import pods_to_delete
@@ -19,14 +19,12 @@ from minikube_py.api.meta import (
     condition_of,
     controller_of,
     is_terminating,
-    key_of,
     labels_of,
     name_of,
     namespace_of,
     split_key,
     uid_of,
 )  # fmt: skip
-from minikube_py.api.selectors import Selector
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller, in_terminating_namespace
 
@@ -58,14 +56,6 @@ def build_replicationcontroller(context: Context) -> Controller:
     return build(context, REPLICATIONCONTROLLER)
 
 
-def selector_of(obj: Obj) -> Selector:
-    """The pods a set selects: a label selector, or ReplicationController's plain map."""
-    selector = obj["spec"].get("selector")
-    if obj["kind"] == "ReplicationController":
-        return selectors.from_map(selector or {})
-    return selectors.from_label_selector(selector)
-
-
 class ReplicaSet:
     """The reconciler; keys are "namespace/name" of the set."""
 
@@ -80,11 +70,7 @@ class ReplicaSet:
 
     def keys_of_pod(self, pod: Obj) -> Iterable[str]:
         """The set that controls the pod, or those that may want to adopt it."""
-        owner, namespace = controller_of(pod), namespace_of(pod)
-        if owner is not None:
-            return (f"{namespace}/{owner['name']}",) if owner["kind"] == self._row.res.kind else ()
-        labels = labels_of(pod)
-        return [key_of(rs) for rs in self.sets.list(namespace) if selector_of(rs).matches(labels)] if labels else ()
+        return parent_keys(pod, self._row.res.kind, self.sets)
 
     def reconcile(self, key: str) -> float | None:
         rs = self.sets.get_key(key)

@@ -10,17 +10,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controllers import statefulset_pods as pods_of
-from controllers.children import Expectations, claim, create_once
+from controllers.children import Expectations, claim, create_once, parent_keys
 from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
 from controllers.pod import available_in, is_finished, is_ready
 from controllers.revisions import Collision, History
 from minikube_py.api import errors, selectors
 from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from minikube_py.api.meta import (
-    controller_of,
     is_terminating,
     key_of,
-    labels_of,
     name_of,
     namespace_of,
     uid_of,
@@ -63,13 +61,7 @@ class StatefulSet:
 
     def keys_of_child(self, child: Obj) -> Iterable[str]:
         """The StatefulSet that controls a pod or revision, or those that may want to adopt it."""
-        owner, namespace = controller_of(child), namespace_of(child)
-        if owner is not None:
-            return (f"{namespace}/{owner['name']}",) if owner["kind"] == "StatefulSet" else ()
-        labels, sets = labels_of(child), self.sets.list(namespace)
-        return [
-            key_of(s) for s in sets if labels and selectors.from_label_selector(s["spec"]["selector"]).matches(labels)
-        ]
+        return parent_keys(child, "StatefulSet", self.sets)
 
     def reconcile(self, key: str) -> float | None:
         sts = self.sets.get_key(key)
