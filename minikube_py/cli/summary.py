@@ -4,6 +4,9 @@ Who calls it: `cli/cluster_commands.py`. Invariant: states are coloured and colu
 """
 
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,9 +41,15 @@ def after_up(profile: Profile, progress: Progress, sample: bool) -> None:
         f"{context} scale deployment {target} --replicas 5"
         if sample
         else f"{context} create deployment web --image busybox -- sleep 3600",
-        f"minikube-py node stop {profile.nodes[-1].name} -p {profile.name}",
+        f"{_own_command()} node stop {profile.nodes[-1].name} -p {profile.name}",
     ):
         click.echo(f"  {click.style(line, bold=True)}")
+
+
+def _own_command() -> str:
+    """How the user calls us: `make up` installs into .venv, which is not on the PATH unless it is activated."""
+    own = Path(sys.executable).with_name("minikube-py")
+    return "minikube-py" if shutil.which("minikube-py") or not own.exists() else os.path.relpath(own)
 
 
 def status(profile: Profile) -> bool:
