@@ -5,6 +5,7 @@ Who runs it: people, `make up`, labs. Invariant: bad input and missing things en
 """
 
 import errno
+import os
 import sys
 from typing import Any
 
@@ -28,6 +29,9 @@ class Group(click.Group):
             return super().invoke(ctx)
         except (ClusterError, APIError) as error:
             click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:  # `minikube-py status | head`: whoever read us has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
             click.echo(f"{click.style('error:', fg='red')} {_explained(error)}", err=True)
