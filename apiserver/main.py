@@ -16,7 +16,7 @@ from typing import Any
 
 from apiserver import bootstrap, listener, strategies
 from apiserver.audit import Audit
-from apiserver.auth import authentication, escalation, rbac
+from apiserver.auth import authentication, escalation, rbac, signers
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
 from apiserver.auth.tokens import ServiceAccountTokens
@@ -96,9 +96,9 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
     authorizer = Authorizer(roles)
     checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
-    registry.guards = escalation.guards(authorizer, registry.lookup)
+    registry.guards = escalation.guards(authorizer, registry.lookup) | signers.guards(authorizer)
     return Server(
-        options, clock, store, registry, Authenticator(tokens, accounts, clock), authorizer, accounts,
+        options, clock, store, registry, Authenticator(tokens, accounts, registry.lookup, clock), authorizer, accounts,
         Audit(options.audit_log, clock), Metrics(), checks,
     )  # fmt: skip
 

@@ -16,6 +16,9 @@ from typing import Any
 
 from controllers import (
     cronjob,
+    csrapproving,
+    csrcleaner,
+    csrsigning,
     daemonset,
     deployment,
     disruption,
@@ -33,6 +36,7 @@ from controllers import (
     serviceaccount,
     statefulset,
     tainteviction,
+    tokencleaner,
 )
 from controllers.context import Context
 from controllers.options import Options, enabled, parse
@@ -66,6 +70,10 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("disruption", disruption.build),
     ("resourcequota", resourcequota.build),
     ("namespace", namespace.build),
+    ("csrapproving", csrapproving.build),
+    ("csrsigning", csrsigning.build),
+    ("csrcleaner", csrcleaner.build),
+    ("token-cleaner", tokencleaner.build),
     # Last, so that it shares the informers the others have asked for.
     ("garbage-collector", garbagecollector.build),
 )

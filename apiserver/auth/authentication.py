@@ -1,4 +1,4 @@
-"""Authentication: client certificate, static token or service-account token → the user of a request.
+"""Authentication: client certificate, static, bootstrap or service-account token → the user of a request.
 
 Who calls it: the pipeline (`apiserver/pipeline.py`), first of all. Invariant: a credential that is present but bad is 401;
 no credential at all is the anonymous user, who may see nothing but health and version. Answers are remembered for seconds
@@ -16,7 +16,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from apiserver.auth import user
-from apiserver.auth.tokens import InvalidToken, ServiceAccountTokens
+from apiserver.auth.bootstrap_tokens import bootstrap_user
+from apiserver.auth.tokens import InvalidToken, Lookup, ServiceAccountTokens
 from apiserver.auth.user import ANONYMOUS, UserInfo
 from apiserver.options import OptionError
 from minikube_py.api import errors
@@ -31,9 +32,9 @@ class Authenticator:
     """Certificates were already verified by TLS; here they are only read."""
 
     def __init__(
-        self, static_tokens: Mapping[str, UserInfo], accounts: ServiceAccountTokens | None, clock: Clock
+        self, static_tokens: Mapping[str, UserInfo], accounts: ServiceAccountTokens | None, lookup: Lookup, clock: Clock
     ) -> None:
-        self._static, self._accounts, self._clock = static_tokens, accounts, clock
+        self._static, self._accounts, self._lookup, self._clock = static_tokens, accounts, lookup, clock
         self._by_certificate: dict[bytes, UserInfo] = {}
         self._by_token: dict[str, tuple[float, UserInfo]] = {}
 
@@ -62,16 +63,19 @@ class Authenticator:
         remembered = self._by_token.get(token)
         if remembered is not None and remembered[0] > now:
             return remembered[1]
-        if self._accounts is None:
-            raise errors.Unauthorized("Unauthorized")
-        try:
-            found = self._accounts.user(self._accounts.claims(token))
-        except InvalidToken:
-            raise errors.Unauthorized("Unauthorized") from None
+        found = bootstrap_user(token, self._lookup, self._clock) or self._account_user(token)
         if len(self._by_token) >= _REMEMBER_TOKENS:
             self._by_token.clear()
         self._by_token[token] = (now + _REMEMBER_SECONDS, found)
         return found
+
+    def _account_user(self, token: str) -> UserInfo:
+        if self._accounts is None:
+            raise errors.Unauthorized("Unauthorized")
+        try:
+            return self._accounts.user(self._accounts.claims(token))
+        except InvalidToken:
+            raise errors.Unauthorized("Unauthorized") from None
 
     def _websocket_user(self, protocols: str) -> UserInfo:
         """Browsers cannot set headers on a WebSocket: the token comes base64url-encoded in a subprotocol."""

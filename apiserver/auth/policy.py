@@ -2,22 +2,26 @@
 
 Who calls it: `apiserver/bootstrap.py` stores them at every start where missing. Invariant: pure data; `admin`, `edit` and
 `view` are unions of what is labelled for them, so an add-on extends them with a ClusterRole of its own.
-Upstream: plugin/pkg/auth/authorizer/rbac/bootstrappolicy/{policy,namespace_policy}.go.
+Upstream: plugin/pkg/auth/authorizer/rbac/bootstrappolicy/{policy,namespace_policy}.go. Left out: the roles of upstream's single
+controllers (ours share one identity), and what names the group `extensions`, which is served no more.
 """
 
 from collections.abc import Iterator
 
+from apiserver.auth.user import NODES
 from minikube_py.api.types import Obj
 
 _RBAC = "rbac.authorization.k8s.io/v1"
 _GROUP = "rbac.authorization.k8s.io"
+BOOTSTRAPPERS = "system:bootstrappers:minikube-py:default-node-token"
+"""The group of the tokens that `minikube-py token create` makes."""
 _LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _UPDATED = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
 _READ, _WRITE = "get list watch", "create delete deletecollection patch update"
 _ALL = f"{_READ} {_WRITE}"
 
-# role → (verbs, API group, resources or URLs); a group of None means non-resource URLs.
-_Rules = tuple[tuple[str, str | None, str], ...]
+# role → (verbs, API group, resources or URLs, names); a group of None means non-resource URLs.
+_Rules = tuple[tuple[str, str | None, str] | tuple[str, str | None, str, str], ...]
 
 _ROLES: dict[str, _Rules] = {
     "cluster-admin": (("*", "*", "*"), ("*", None, "*")),
@@ -25,7 +29,10 @@ _ROLES: dict[str, _Rules] = {
         ("get", None, "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/"),
     ),
     "system:public-info-viewer": (("get", None, "/healthz /livez /readyz /version /version/"),),
-    "system:monitoring": (("get", None, "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),),
+    "system:monitoring": (
+        ("get", None, "/flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz"),
+        ("get", "", "nodes/metrics"),
+    ),
     "system:basic-user": (
         ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
         ("create", "authentication.k8s.io", "selfsubjectreviews"),
@@ -38,7 +45,8 @@ _ROLES: dict[str, _Rules] = {
         ("get", None, "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/"),
     ),
     "system:kubelet-api-admin": (
-        (_READ, "", "nodes"), ("proxy", "", "nodes"), ("*", "", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+        (_READ, "", "nodes"), ("proxy", "", "nodes"),
+        ("*", "", "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats"),
     ),
     "system:node-proxier": (
         ("list watch", "", "endpoints services"), (_READ, "", "nodes"),
@@ -46,17 +54,47 @@ _ROLES: dict[str, _Rules] = {
         ("list watch", "discovery.k8s.io", "endpointslices"), ("list watch", "networking.k8s.io", "servicecidrs"),
     ),
     "system:node-bootstrapper": (("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),),
+    "system:certificates.k8s.io:certificatesigningrequests:nodeclient": (
+        ("create", "certificates.k8s.io", "certificatesigningrequests/nodeclient"),
+    ),
+    "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": (
+        ("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient"),
+    ),
+    **{
+        f"system:certificates.k8s.io:{signer}-approver": (
+            ("approve", "certificates.k8s.io", "signers", f"kubernetes.io/{signer}"),
+        )
+        for signer in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving", "legacy-unknown")
+    },
+    "system:kube-aggregator": ((_READ, "", "endpoints services"),),
+    "system:kube-dns": (("list watch", "", "endpoints services"),),
+    "system:node-problem-detector": (
+        ("get", "", "nodes"), ("patch", "", "nodes/status"), ("create patch update", "", "events"),
+        ("create patch update", "events.k8s.io", "events"),
+    ),
+    "system:volume-scheduler": (
+        (_READ + " patch update", "", "persistentvolumes persistentvolumeclaims"),
+        (_READ, "storage.k8s.io", "storageclasses"),
+    ),
     "system:persistent-volume-provisioner": (
         ("create delete get list watch", "", "persistentvolumes"), ("get list update watch", "", "persistentvolumeclaims"),
         (_READ, "storage.k8s.io", "storageclasses"), ("watch", "", "events"), ("create patch update", "", "events"),
+        ("create patch update", "events.k8s.io", "events"),
     ),
     "system:kube-scheduler": (
         ("create patch update", "", "events"), ("create patch update", "events.k8s.io", "events"),
-        ("create get list update watch", "coordination.k8s.io", "leases"), (_READ, "", "nodes namespaces"),
+        ("create", "coordination.k8s.io", "leases"), (_READ + " update", "coordination.k8s.io", "leases", "kube-scheduler"),
+        (_ALL, "coordination.k8s.io", "leasecandidates"), (_READ, "", "nodes namespaces"),
+        ("create", "authentication.k8s.io", "tokenreviews"), ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ("delete get list watch", "", "pods"), ("create", "", "bindings pods/binding"), ("patch update", "", "pods/status"),
         (_READ, "", "replicationcontrollers services persistentvolumes"), (_READ, "apps", "replicasets statefulsets"),
-        (_READ, "policy", "poddisruptionbudgets"), (_READ + " patch update", "", "persistentvolumeclaims"),
-        (_READ, "storage.k8s.io", "csinodes csidrivers csistoragecapacities storageclasses"),
+        (_READ, "policy", "poddisruptionbudgets"), (_READ, "", "persistentvolumeclaims"),
+        (_READ, "storage.k8s.io", "csinodes csidrivers csistoragecapacities volumeattachments"),
+        (_READ, "resource.k8s.io", "deviceclasses resourceslices"), ("update", "", "pods/finalizers"),
+        (_READ + " create delete patch update", "resource.k8s.io", "resourceclaims"),
+        (_READ + " patch update", "resource.k8s.io", "resourceclaims/status"),
+        ("patch update", "resource.k8s.io", "resourceclaims/binding"),
+        # Beyond upstream's: our scheduler reads these through the same identity.
         (_READ, "scheduling.k8s.io", "priorityclasses"),
     ),
 }  # fmt: skip
@@ -66,7 +104,7 @@ _VIEWED = (
          "persistentvolumeclaims/status pods pods/log pods/status replicationcontrollers replicationcontrollers/scale "
          "replicationcontrollers/status resourcequotas resourcequotas/status bindings serviceaccounts services "
          "services/status"),
-    ("discovery.k8s.io", "endpointslices"),
+    ("events.k8s.io", "events"), ("discovery.k8s.io", "endpointslices"),
     ("apps", "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets "
              "replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"),
     ("autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
@@ -76,7 +114,8 @@ _VIEWED = (
     ("resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
 )  # fmt: skip
 _EDITED = (
-    ("", "configmaps endpoints events persistentvolumeclaims pods replicationcontrollers replicationcontrollers/scale secrets "
+    ("events.k8s.io", "events"),
+    ("", "configmaps events persistentvolumeclaims pods replicationcontrollers replicationcontrollers/scale secrets "
          "serviceaccounts services services/proxy pods/attach pods/exec pods/portforward pods/proxy"),
     ("apps", "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets "
              "statefulsets/scale"),
@@ -118,6 +157,11 @@ _BINDINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "system:service-account-issuer-discovery": (("Group", "system:serviceaccounts"),),
     "system:node-proxier": (("User", "system:kube-proxy"), ("Group", "system:node-proxier")),
     "system:kube-scheduler": (("User", "system:kube-scheduler"),),
+    "system:volume-scheduler": (("User", "system:kube-scheduler"),),
+    # Joining nodes, as kubeadm binds them: who holds a token of ours asks and is approved, a node renews its own.
+    "system:node-bootstrapper": (("Group", BOOTSTRAPPERS),),
+    "system:certificates.k8s.io:certificatesigningrequests:nodeclient": (("Group", BOOTSTRAPPERS),),
+    "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": (("Group", NODES),),
 }
 
 
@@ -136,10 +180,11 @@ def objects() -> Iterator[Obj]:
     yield from _extension_reader()
 
 
-def _rule(verbs: str, group: str | None, names: str) -> Obj:
+def _rule(verbs: str, group: str | None, resources: str, names: str = "") -> Obj:
     if group is None:
-        return {"verbs": verbs.split(), "nonResourceURLs": names.split()}
-    return {"verbs": verbs.split(), "apiGroups": [group], "resources": names.split()}
+        return {"verbs": verbs.split(), "nonResourceURLs": resources.split()}
+    rule: Obj = {"verbs": verbs.split(), "apiGroups": [group], "resources": resources.split()}
+    return rule | ({"resourceNames": names.split()} if names else {})
 
 
 def _cluster_role(name: str, rules: _Rules, labels: dict[str, str] | None = None) -> Obj:
@@ -160,7 +205,7 @@ def _extension_reader() -> Iterator[Obj]:
     """Extension API servers read from one ConfigMap whom to believe."""
     name = "extension-apiserver-authentication-reader"
     metadata = {"name": name, "namespace": "kube-system", "labels": dict(_LABELS), "annotations": dict(_UPDATED)}
-    rule = {**_rule(_READ, "", "configmaps"), "resourceNames": ["extension-apiserver-authentication"]}
+    rule = _rule(_READ, "", "configmaps", "extension-apiserver-authentication")
     yield {"apiVersion": _RBAC, "kind": "Role", "metadata": metadata, "rules": [rule]}
     yield {
         "apiVersion": _RBAC, "kind": "RoleBinding",

@@ -75,6 +75,12 @@ DAEMONSETS = GVR("apps", "v1", "daemonsets", "DaemonSet")
 DEPLOYMENTS = GVR("apps", "v1", "deployments", "Deployment")
 REPLICASETS = GVR("apps", "v1", "replicasets", "ReplicaSet")
 STATEFULSETS = GVR("apps", "v1", "statefulsets", "StatefulSet")
+SUBJECTACCESSREVIEWS = GVR(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
+)
+CERTIFICATESIGNINGREQUESTS = GVR(
+    "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
+)
 CRONJOBS = GVR("batch", "v1", "cronjobs", "CronJob")
 JOBS = GVR("batch", "v1", "jobs", "Job")
 LEASES = GVR("coordination.k8s.io", "v1", "leases", "Lease")

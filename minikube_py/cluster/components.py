@@ -69,6 +69,8 @@ def _controllers(profile: Profile) -> Component:
         "node-monitor-period": timing.node_monitor_period,
         "node-monitor-grace-period": timing.node_monitor_grace_period,
         "cluster-ca": profile.pki / "ca.crt",
+        "cluster-signing-cert": profile.pki / "ca.crt",
+        "cluster-signing-key": profile.pki / "ca.key",
         "service-cluster-ip-range": profile.service_cidr,
     }
     return Component("controllers", "controllers.main", ("--no-leader-elect", *_argv(flags)))

@@ -1,5 +1,6 @@
 """Stock kubectl against the real server: what a user types, and what comes back."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -7,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import APIServer
 from tests.harness import eventually
@@ -170,3 +174,23 @@ def test_watch_and_wait(kubectl: Kubectl, apiserver: APIServer, ns: str) -> None
         watching.wait()
     assert kubectl("wait", "--for=delete", "cm/never", "--timeout=5s") == ""
     assert kubectl("replace", "--force", "-f", "-", stdin="apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
+
+
+CSR = """
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: %s}
+spec: {request: %s, signerName: example.com/s, usages: [client auth]}
+"""
+
+
+def test_certificate_approve_and_deny(kubectl: Kubectl, ns: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    text = base64.b64encode(asked.public_bytes(serialization.Encoding.PEM)).decode()
+    for verb, shown in (("approve", "Approved"), ("deny", "Denied")):
+        name = f"{ns}-{verb}"
+        kubectl("apply", "-f", "-", stdin=CSR % (name, text))
+        assert "Pending" in kubectl("get", "csr", name)
+        assert f"certificatesigningrequest.certificates.k8s.io/{name}" in kubectl("certificate", verb, name)
+        assert shown in kubectl("get", "csr", name)

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from apiserver.strategies import names
 from apiserver.strategies.checks import (
+    duplicate,
     each,
     forbidden,
     immutable,
@@ -150,6 +151,14 @@ def horizontalpodautoscaler(obj: Obj) -> list[Cause]:
     return causes + [required(f"spec.scaleTargetRef.{name}") for name in ("kind", "name") if not target.get(name)]
 
 
+_USAGES = (
+    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment",
+    "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel",
+    "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime",
+    "server auth", "signing", "timestamping",
+)  # fmt: skip
+
+
 def certificate_request(obj: Obj) -> list[Cause]:
     spec = obj.get("spec") or {}
     causes: list[Cause] = []
@@ -161,10 +170,19 @@ def certificate_request(obj: Obj) -> list[Cause]:
         why = "unable to parse csr: PEM block type must be CERTIFICATE REQUEST"
         causes.append(invalid("spec.request", spec.get("request"), why))
     if not spec.get("usages"):
-        causes.append(required("spec.usages", "usages must contain at least one value"))
+        causes.append(required("spec.usages"))
+    seen: set[str] = set()
+    for index, usage in enumerate(spec.get("usages") or ()):
+        if usage not in _USAGES:
+            causes.append(unsupported(f"spec.usages[{index}]", usage, _USAGES))
+        if usage in seen:
+            causes.append(duplicate(f"spec.usages[{index}]", usage))
+        seen.add(usage)
     signer = spec.get("signerName") or ""
     if not signer:
         causes.append(required("spec.signerName"))
+    elif signer == "kubernetes.io/legacy-unknown":
+        causes.append(invalid("spec.signerName", signer, "the legacy signerName is not allowed via this API version"))
     elif not all(signer.partition("/")[::2]) or names.subdomain(signer.partition("/")[0]):
         why = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
         causes.append(invalid("spec.signerName", signer, why))
