@@ -7,6 +7,7 @@ Upstream: pkg/kubelet/lifecycle/predicate.go.
 
 from collections.abc import Iterable, Iterator
 
+from kubelet.pod_spec import lasting_containers
 from kubelet.status import Verdict
 from minikube_py.api import nodeselector, quantity, tolerations
 from minikube_py.api.meta import labels_of, name_of
@@ -52,8 +53,7 @@ def _selector(pod: Obj, node: Obj) -> Verdict | None:
 
 def host_ports(pod: Obj) -> Iterator[tuple[str, str, int]]:
     """(host ip, protocol, port) the pod occupies on the node."""
-    sidecars = [c for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"]
-    for container in [*pod["spec"]["containers"], *sidecars]:
+    for container in lasting_containers(pod):
         for port in container.get("ports") or []:
             number = port.get("hostPort") or (port["containerPort"] if pod["spec"].get("hostNetwork") else 0)
             if number:

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from kubelet.lifecycle import Terminator
 from kubelet.network.dns import DNSServer
 from kubelet.network.host_ports import HostPort, host_ports
 from kubelet.network.pod_network import DockerPodNetwork, NodeNetwork, OwnPodNetwork, PodNetwork
+from kubelet.network.policy_agent import PolicyAgent
 from kubelet.network.proxy import ServiceProxy
 from kubelet.network.rules import Scope, table_name
 from kubelet.node import NodeAgent
@@ -94,13 +96,17 @@ class Kubelet:
         def service_env(pod: Obj) -> dict[str, str]:
             return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
 
+        self.extras: list[ServiceProxy | DNSServer | PolicyAgent] = []
+        self.isolate: Callable[[Obj, str], None] = lambda pod, ip: None
+        if options.service_proxy:
+            policies = PolicyAgent(self.informers, options.profile, options.node_name, clock)
+            self.extras, self.isolate = [policies], policies.isolate
         self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
-        self.extras: list[ServiceProxy | DNSServer] = []
         if options.service_proxy:
             dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
             proxy = ServiceProxy(self.informers, lambda: proxy_scope(options, dns.port, host_ports(pods.list())), clock)
             pods.add_handler(lambda old, new: proxy.changed() if host_ports((old,)) != host_ports((new,)) else None)
-            self.extras = [dns, proxy]
+            self.extras += [dns, proxy]
 
         def devices_changed() -> None:
             self.agent.changed()
@@ -143,7 +149,7 @@ class Kubelet:
 
         return NodeServices(
             options=options, clock=clock, runtime=runtime, network=self.network,
-            sandboxes=Sandboxes(options, runtime, self.network, info),
+            sandboxes=Sandboxes(options, runtime, self.network, info, self.isolate),
             volumes=VolumeManager(Path(options.root_dir), clock),
             objects=objects, tokens=TokenCache(client, clock), images=images, devices=self.devices,
             terminator=Terminator(runtime, clock),

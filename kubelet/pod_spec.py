@@ -12,6 +12,12 @@ def containers_of(pod: Obj) -> Iterator[Obj]:
         yield from spec.get(group) or []
 
 
+def lasting_containers(pod: Obj) -> list[Obj]:
+    """Those that run as long as the pod does: the main ones and the sidecars."""
+    spec = pod["spec"]
+    return [*spec["containers"], *(c for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always")]
+
+
 def container_of(pod: Obj, name: str) -> Obj | None:
     return next((container for container in containers_of(pod) if container["name"] == name), None)
 

@@ -5,6 +5,7 @@ kubelet knows it; a sandbox without network is never reported as one; whatever f
 Stop of the data path: 10. Upstream: pkg/kubelet/kuberuntime/kuberuntime_sandbox.go.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from minikube_py.api.types import Obj
 
 @dataclass(frozen=True)
 class Sandboxes:
-    """Makes and unmakes the sandboxes of one node."""
+    """Makes and unmakes the sandboxes of one node. `isolate(pod, ip)` puts its network policies in place."""
 
     options: Options
     runtime: Runtime
     network: PodNetwork
     info: Info
+    isolate: Callable[[Obj, str], None] = lambda pod, ip: None
 
     def address_for(self, pod: Obj) -> str:
         """The pod's IP: the node's own for hostNetwork, else one that stays the pod's until it is gone."""
@@ -49,6 +51,7 @@ class Sandboxes:
     def connect(self, pod: Obj, status: Status) -> None:
         """Give a running sandbox its network; repeating it is fine. Raises OSError."""
         if not host_network(pod):
+            self.isolate(pod, status.ip)
             self.network.setup(pod["metadata"]["uid"], status.pid, status.ip)
 
     def _remove_leftover(self, pod: Obj, attempt: int) -> None:

@@ -21,8 +21,9 @@ def remove_all(profile: str) -> None:
 
 
 def remove_node(profile: str, node: str) -> None:
-    """The node's Service table and pod links; whether it is partitioned stays as it is. Raises nft.NftError, OSError."""
-    nft.delete_table(table_name(profile, node))
+    """The node's tables and pod links; whether it is partitioned stays as it is. Raises nft.NftError, OSError."""
+    for part in (node, f"{node}/policy"):
+        nft.delete_table(table_name(profile, part))
     _remove_links(alias_prefix(profile, node))
 
 

@@ -8,6 +8,7 @@ Upstream: the portmap plugin of containernetworking/plugins; pkg/kubelet/kuberun
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kubelet.pod_spec import lasting_containers
 from minikube_py.api.types import Obj
 
 
@@ -29,8 +30,7 @@ def host_ports(pods: Iterable[Obj | None]) -> tuple[HostPort, ...]:
         ip = status.get("podIP")
         if pod is None or not ip or status.get("phase") in ("Succeeded", "Failed") or pod["spec"].get("hostNetwork"):
             continue
-        sidecars = [c for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"]
-        for container in [*pod["spec"]["containers"], *sidecars]:
+        for container in lasting_containers(pod):
             for port in container.get("ports") or []:
                 if port.get("hostPort"):
                     host_ip = port.get("hostIP") or ""

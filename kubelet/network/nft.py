@@ -1,18 +1,22 @@
 """Rulesets -> nftables: the smallest transaction that turns one table state into another, and the `nft` command itself.
 
-Who calls it: proxy.py (Service tables), partition.py. Invariant: every change is one atomic transaction of our own table:
-packets see the old rules or the new ones; nobody else's table is named. Running connections keep what was decided for them.
+Who calls it: proxy.py (Service tables), policy_agent.py, partition.py.
+Invariant: every change is one atomic transaction of our own table: packets see the old rules or the new ones; no other table
+is named. Running connections keep what was decided for them.
 `State` is what is known to be in the kernel; it can be read back, so a restarted proxy continues where the last one stopped.
 Upstream: sigs.k8s.io/knftables.
 """
 
 import json
+import logging
 import subprocess
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubelet.network.rules import Ruleset
+
+log = logging.getLogger(__name__)
 
 
 class NftError(Exception):
@@ -26,6 +30,44 @@ class State:
     chains: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
     elements: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+class Table:
+    """One table in the kernel and what we know of it. Not thread-safe."""
+
+    def __init__(self, *, take_over: bool = False) -> None:
+        """In: `take_over` continues from what the kernel holds; else the first `apply` replaces the table, atomically too."""
+        self._take_over = take_over
+        self._applied: Ruleset | None = None
+        self._removed = False
+
+    def apply(self, wanted: Ruleset, *, check: bool = False) -> str:
+        """Make the kernel's table this one. In: `check` looks whether it is still there. Out: the transaction that was run.
+
+        Raises NftError; the table is then as before, and the next call starts from scratch.
+        """
+        if check and self._applied is not None and not intact(self._applied):
+            log.warning("nftables table %s was changed by somebody else; writing it again", wanted.table)
+            self._applied = None
+        before, self._applied = self._applied, None
+        if before is None:
+            text = transaction(read_back(wanted) if self._take_over else None, wanted)
+        else:
+            text = transaction(state_of(before), wanted, base=before.base != wanted.base)
+        try:
+            run(text)
+        except NftError as error:
+            log.info("%s; replacing table %s as a whole", error, wanted.table)
+            text = transaction(None, wanted)
+            run(text)
+        self._applied, self._removed = wanted, False
+        return text
+
+    def remove(self, name: str) -> None:
+        """There shall be no such table."""
+        if not self._removed:
+            delete_table(name)
+            self._applied, self._removed = None, True
 
 
 def state_of(ruleset: Ruleset) -> State:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from kubelet.network import conntrack, nft
-from kubelet.network.rules import Ruleset, Scope, build
+from kubelet.network.rules import Scope, build
 from kubelet.network.services import ServicePort, service_ports, usable
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES
@@ -85,34 +85,15 @@ class ServiceProxy:
 
 
 class Table:
-    """The table in the kernel and what we know of it."""
+    """The Services' table in the kernel, and the UDP flows that depend on it."""
 
     def __init__(self) -> None:
-        self._applied: Ruleset | None = None
+        self._table = nft.Table(take_over=True)
         self._udp: dict[tuple[str, int], frozenset[tuple[str, int]]] | None = None
 
     def apply(self, scope: Scope, ports: list[ServicePort], *, check: bool = False) -> str:
-        """Make the kernel's table that of these ports. In: `check` looks whether it is still there. Out: the transaction run.
-
-        Raises nft.NftError; the next call then starts from scratch.
-        """
-        wanted = build(scope, ports)
-        if check and self._applied is not None and not nft.intact(self._applied):
-            log.warning("nftables table %s was changed by somebody else; writing it again", wanted.table)
-            self._applied = None
-        before = self._applied
-        if before is None:
-            text = nft.transaction(nft.read_back(wanted), wanted)
-        else:
-            text = nft.transaction(nft.state_of(before), wanted, base=before.base != wanted.base)
-        self._applied = None
-        try:
-            nft.run(text)
-        except nft.NftError as error:
-            log.info("%s; replacing table %s as a whole", error, wanted.table)
-            text = nft.transaction(None, wanted)
-            nft.run(text)
-        self._applied = wanted
+        """Make the kernel's table that of these ports. In and out as `nft.Table.apply`. Raises nft.NftError."""
+        text = self._table.apply(build(scope, ports), check=check)
         self._forget_stale_udp(scope, ports)
         return text
 

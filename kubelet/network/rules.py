@@ -61,7 +61,7 @@ class Ruleset:
 
 
 def table_name(profile: str, part: str) -> str:
-    """The table of a node, or of part "host" or "partition"; neither name can hold a slash, so this stays unambiguous."""
+    """The table of a node, of its part "NODE/policy", or of part "host" or "partition"; no name can hold a slash."""
     return f"minikube-py-{profile}/{part}"
 
 
@@ -221,7 +221,7 @@ def _sticky(ruleset: Ruleset, port: ServicePort, kind: str, endpoints: tuple[End
     """ClientIP affinity: a set of recent clients per endpoint is asked first; whoever is chosen remembers its client."""
     remembered, fresh = [], []
     for number, endpoint in enumerate(endpoints):
-        clients = f"affinity-{_digest(_identity(port), kind, endpoint[:2], port.affinity_seconds)}"
+        clients = f"affinity-{digest(_identity(port), kind, endpoint[:2], port.affinity_seconds)}"
         ruleset.sets[clients] = f"set {{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
         remember = f"update @{clients} {{ ip saddr }}"
         chain = _chain(
@@ -234,7 +234,7 @@ def _sticky(ruleset: Ruleset, port: ServicePort, kind: str, endpoints: tuple[End
 
 def _chain(ruleset: Ruleset, port: ServicePort, kind: str, rules: tuple[str, ...]) -> str:
     readable = re.sub(r"[^A-Za-z0-9./-]", "-", f"{_identity(port)}{'/' + kind if kind else ''}")[:100]
-    name = f"{readable}-{_digest(_identity(port), kind, rules)}"
+    name = f"{readable}-{digest(_identity(port), kind, rules)}"
     ruleset.chains[name] = rules
     return name
 
@@ -255,5 +255,6 @@ def _protocol(port: ServicePort) -> str:
     return port.protocol.lower()
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Ten digits for what a name stands for."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]

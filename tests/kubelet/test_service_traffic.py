@@ -13,7 +13,7 @@ from dnslib import DNSRecord
 from kubelet.network import cleanup, nft, partition
 from kubelet.network.netlink import entered
 from kubelet.options import Options
-from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES
+from minikube_py.api.gvr import ENDPOINTSLICES, NETWORKPOLICIES, SERVICES, new_object
 from minikube_py.api.types import Obj
 from tests import harness
 from tests.kubelet.conftest import Bridge, Nodes, container, is_ready
@@ -147,3 +147,32 @@ def test_tcp_dns(nodes: Nodes, pair: tuple[Options, Options], namespace: str, br
         stream = sock.makefile("rb")
         reply = DNSRecord.parse(stream.read(struct.unpack(">H", stream.read(2))[0]))
     assert [str(record.rdata) for record in reply.rr] == ["10.96.0.1"]
+
+
+def test_a_pod_is_isolated_before_its_first_packet_and_its_probes_pass(
+    nodes: Nodes, pair: tuple[Options, Options], namespace: str, bridge: Bridge
+) -> None:
+    one, two = (Pod(nodes, bridge, namespace, pair[n], name) for n, name in enumerate(("one", "two")))
+    assert one.fetch(two.ip, 8080) == "two"
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    deny = nodes.client.create(NETWORKPOLICIES, new_object(NETWORKPOLICIES, "deny", namespace, spec=spec), namespace)
+
+    def cut() -> bool:
+        try:
+            return not one.fetch(two.ip, 8080)
+        except TimeoutError:
+            return True
+
+    harness.eventually(cut, what="the policy")
+    dials = container("main", ["sh", "-c", f"wget -T 1 -q -O /dev/null http://{two.ip}:8080/ && exit 7; exit 3"])
+    early = nodes.pod(namespace, pair[0], "early", [dials], restartPolicy="Never")
+    ended = nodes.wait_phase(early, "Failed")
+    assert ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3, (
+        "its first packet was dropped"
+    )
+    probe = {"httpGet": {"port": 8080, "path": "/"}, "periodSeconds": 1}
+    serves = container("main", ["sh", "-c", "mkdir /www; echo hi > /www/index.html; exec httpd -f -p 8080 -h /www"])
+    nodes.wait(nodes.pod(namespace, pair[1], "probed", [{**serves, "readinessProbe": probe}]), is_ready)
+    assert one.lookup("kubernetes.default.svc.cluster.local"), "the node's own DNS is no egress"
+    nodes.client.delete(NETWORKPOLICIES, deny["metadata"]["name"], namespace)
+    harness.eventually(lambda: not cut(), what="the policy is gone")
