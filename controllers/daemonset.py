@@ -36,20 +36,17 @@ def build(context: Context) -> Controller:
     controller = Controller(reconciler, workers=2, clock=context.clock)
     controller.watch(reconciler.sets).watch(reconciler.pods, reconciler.keys_of_child)
     controller.watch(reconciler.history.informer, reconciler.keys_of_child)
-    controller.watch(reconciler.nodes, lambda node: ())
-
-    def node_changed(old: Obj | None, new: Obj | None) -> None:
-        if old is None or new is None or _concerns_daemons(old) != _concerns_daemons(new):
-            for ds in reconciler.sets.list():
-                controller.queue.add(key_of(ds))
-
-    reconciler.nodes.add_handler(node_changed)
-    return controller
+    everywhere = lambda node: [key_of(ds) for ds in reconciler.sets.list()]  # noqa: E731
+    return controller.watch(reconciler.nodes, everywhere, when=_concern_daemons)
 
 
-def _concerns_daemons(node: Obj) -> tuple[object, ...]:
+def _concern_daemons(old: Obj | None, new: Obj | None) -> bool:
     """Heartbeats do not matter: only what decides where daemons run."""
-    return labels_of(node), (node.get("spec") or {}).get("taints") or [], is_terminating(node)
+    before, after = (
+        (labels_of(node), (node.get("spec") or {}).get("taints") or [], is_terminating(node)) if node else None
+        for node in (old, new)
+    )
+    return before != after
 
 
 class DaemonSet:

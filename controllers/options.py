@@ -25,6 +25,11 @@ class Options:
     node_monitor_period: float = 5.0
     node_monitor_grace_period: float = 50.0
     terminated_pod_gc_threshold: int = 12500
+    horizontal_pod_autoscaler_sync_period: float = 15.0
+    horizontal_pod_autoscaler_downscale_stabilization: float = 300.0
+    horizontal_pod_autoscaler_cpu_initialization_period: float = 300.0
+    horizontal_pod_autoscaler_initial_readiness_delay: float = 30.0
+    horizontal_pod_autoscaler_tolerance: float = 0.1
     cluster_ca: str = ""
     cluster_signing_cert: str = ""
     cluster_signing_key: str = ""
@@ -49,6 +54,10 @@ def parse(argv: list[str]) -> Options:
     parser.add_argument("--node-monitor-period", type=_seconds, default=default.node_monitor_period)
     parser.add_argument("--node-monitor-grace-period", type=_seconds, default=default.node_monitor_grace_period)
     parser.add_argument("--terminated-pod-gc-threshold", type=int, default=default.terminated_pod_gc_threshold)
+    for name in ("sync_period", "downscale_stabilization", "cpu_initialization_period", "initial_readiness_delay"):
+        option = f"horizontal_pod_autoscaler_{name}"
+        parser.add_argument(f"--{option.replace('_', '-')}", type=_seconds, default=getattr(default, option))
+    parser.add_argument("--horizontal-pod-autoscaler-tolerance", type=float, default=0.1)
     parser.add_argument("--cluster-ca", default="", help="the CA certificate published in every namespace")
     parser.add_argument("--cluster-signing-cert", default="", help="the CA that signs certificate requests")
     parser.add_argument("--cluster-signing-key", default="")

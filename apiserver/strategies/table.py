@@ -10,7 +10,16 @@ from apiserver.customresources import names as crd_names
 from apiserver.strategies import kinds, names, pod, service, warnings
 from apiserver.strategies.base import Strategy
 from apiserver.strategies.kinds import field, fields
-from apiserver.strategies.validation import access, batch, config, networking, registration, storage, workloads
+from apiserver.strategies.validation import (
+    access,
+    autoscaling,
+    batch,
+    config,
+    networking,
+    registration,
+    storage,
+    workloads,
+)
 from apiserver.strategies.validation import service as services
 
 _DAEMONSET_STATUS = {
@@ -104,7 +113,7 @@ POLICY: dict[str, Strategy] = {
         generation=True, checks=access.poddisruptionbudget, initial_status=_PDB_STATUS, unconditional_update=False,
     ),
     "horizontalpodautoscalers.autoscaling": Strategy(
-        checks=access.horizontalpodautoscaler, initial_status={"desiredReplicas": 0},
+        checks=autoscaling.horizontalpodautoscaler, initial_status={"desiredReplicas": 0},
     ),
     "roles.rbac.authorization.k8s.io": Strategy(
         name_rule=names.path_segment, checks=access.role, create_on_update=True,

@@ -81,6 +81,7 @@ SUBJECTACCESSREVIEWS = GVR(
 CERTIFICATESIGNINGREQUESTS = GVR(
     "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
 )
+HORIZONTALPODAUTOSCALERS = GVR("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 CRONJOBS = GVR("batch", "v1", "cronjobs", "CronJob")
 JOBS = GVR("batch", "v1", "jobs", "Job")
 LEASES = GVR("coordination.k8s.io", "v1", "leases", "Lease")
@@ -90,3 +91,9 @@ INGRESSES = GVR("networking.k8s.io", "v1", "ingresses", "Ingress")
 NETWORKPOLICIES = GVR("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 PODDISRUPTIONBUDGETS = GVR("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 PRIORITYCLASSES = GVR("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
+CLUSTERROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+CUSTOMRESOURCEDEFINITIONS = GVR(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
+RESOURCECLAIMS = GVR("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
+RESOURCECLAIMTEMPLATES = GVR("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")

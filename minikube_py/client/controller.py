@@ -13,7 +13,7 @@ from typing import Protocol
 
 from minikube_py.api import errors
 from minikube_py.api.clock import REAL, Clock
-from minikube_py.api.meta import key_of
+from minikube_py.api.meta import is_terminating, key_of
 from minikube_py.api.types import Obj
 from minikube_py.client.cause import because
 from minikube_py.client.informer import Informer
@@ -39,11 +39,19 @@ class Reconciler(Protocol):
 
 
 Keys = Callable[[Obj], Iterable[str]]
+When = Callable[[Obj | None, Obj | None], bool]
 
 
 def own_key(obj: Obj) -> Iterable[str]:
     """The key of the object itself: what `Controller.watch` uses for the kind a controller is about."""
     return (key_of(obj),)
+
+
+def spec_changed(old: Obj | None, new: Obj | None) -> bool:
+    """For `Controller.watch(when=…)`: it came, it goes, or its spec changed; what is written into its status is no news."""
+    if old is None or new is None or is_terminating(old) != is_terminating(new):
+        return True
+    return bool(old.get("spec") != new.get("spec"))
 
 
 class Controller:
@@ -57,13 +65,18 @@ class Controller:
         self._primary: Informer | None = None
         self._threads: list[threading.Thread] = []
 
-    def watch(self, informer: Informer, keys: Keys = own_key) -> "Controller":
-        """Reconcile `keys(object)` whenever an object of the informer appears, changes (old and new keys) or goes."""
+    def watch(self, informer: Informer, keys: Keys = own_key, *, when: When | None = None) -> "Controller":
+        """Reconcile `keys(object)` whenever an object of the informer appears, changes (old and new keys) or goes.
+
+        In: `when(old, new)`, if given, says whether a change is of interest (old None: it came; new None: it went).
+        """
         if keys is own_key and self._primary is None:
             self._primary = informer
         self._informers.append(informer)
 
         def enqueue(old: Obj | None, new: Obj | None) -> None:
+            if when is not None and not when(old, new):
+                return
             wanted = dict.fromkeys(key for obj in (old, new) if obj is not None for key in keys(obj))
             for key in wanted:
                 self.queue.add(key)

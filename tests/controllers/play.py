@@ -99,7 +99,7 @@ class Kubelet:
 def set_ready(client: Client, pod: Obj, ready: bool, ip: str = "") -> Obj:
     """Patch the status a kubelet would report for a running pod."""
     status: Obj = {
-        "phase": "Running",
+        "phase": "Running", "startTime": pod["metadata"].get("creationTimestamp") or rfc3339(REAL.now()),
         "conditions": [{
             "type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": rfc3339(REAL.now()),
         }],

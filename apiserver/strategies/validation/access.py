@@ -1,7 +1,7 @@
-"""RBAC, certificates, and the small policies: PriorityClass, PodDisruptionBudget, HorizontalPodAutoscaler.
+"""RBAC, certificates, and the small policies: PriorityClass, PodDisruptionBudget.
 
 Who calls it: the strategy table. Invariant: pure.
-Upstream: pkg/apis/{rbac,certificates,scheduling,policy,autoscaling}/validation/validation.go.
+Upstream: pkg/apis/{rbac,certificates,scheduling,policy}/validation/validation.go.
 """
 
 import base64
@@ -136,19 +136,6 @@ def poddisruptionbudget(obj: Obj) -> list[Cause]:
         policies = ("AlwaysAllow", "IfHealthyBudget")
         causes += one_of("spec.unhealthyPodEvictionPolicy", spec["unhealthyPodEvictionPolicy"], policies)
     return causes + label_selector("spec.selector", spec.get("selector"))
-
-
-def horizontalpodautoscaler(obj: Obj) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    least, most, causes = spec.get("minReplicas"), spec.get("maxReplicas") or 0, []
-    if least is not None and least < 1:
-        causes.append(invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
-    if most < 1:
-        causes.append(invalid("spec.maxReplicas", most, "must be greater than 0"))
-    elif least is not None and most < least:
-        causes.append(invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
-    target = spec.get("scaleTargetRef") or {}
-    return causes + [required(f"spec.scaleTargetRef.{name}") for name in ("kind", "name") if not target.get(name)]
 
 
 _USAGES = (
