@@ -19,6 +19,7 @@ from apiserver.audit import Audit
 from apiserver.auth import authentication, escalation, rbac, signers
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
+from apiserver.auth.node_graph import NodeGraph
 from apiserver.auth.tokens import ServiceAccountTokens
 from apiserver.customresources.catalogue import Catalogue
 from apiserver.customresources.controller import CustomResourceController
@@ -94,7 +95,7 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     tokens = authentication.read_static_tokens(options.token_auth_file) if options.token_auth_file else {}
     prefixes = [f"/registry/{kind}/" for kind in rbac.KINDS]
     roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
-    authorizer = Authorizer(roles)
+    authorizer = Authorizer(roles, NodeGraph(store))
     checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
     registry.guards = escalation.guards(authorizer, registry.lookup) | signers.guards(authorizer)
     return Server(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from apiserver.resources import table
 from apiserver.resources.row import Row
+from minikube_py.api.selectors import parse_fields
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -45,6 +46,8 @@ class RequestInfo:
     name: str = ""
     rest: str = ""
     row: Row | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+    """The equalities that a field selector demands of what is listed, watched or deleted."""
 
 
 @dataclass(slots=True)
@@ -111,16 +114,17 @@ def _collection_verbs(info: RequestInfo, query: Query, watching: bool) -> None:
             info.verb = "watch"
         elif not info.name:
             info.verb = "list"
-        if not info.name and info.verb in ("list", "watch"):
-            info.name = _selected_name(query.get("fieldSelector", ""))
+        if info.verb in ("list", "watch"):
+            info.fields = _selected(query)
+            info.name = info.name or dict(info.fields).get("metadata.name", "")
     elif info.method == "DELETE" and not info.name:
-        info.verb = "deletecollection"
+        info.verb, info.fields = "deletecollection", _selected(query)
 
 
-def _selected_name(selector: str) -> str:
+def _selected(query: Query) -> tuple[tuple[str, str], ...]:
     """`metadata.name=x` narrows a list or watch to one object, for authorisation too."""
-    for term in selector.split(","):
-        path, equals, value = term.partition("=")
-        if path.strip() == "metadata.name" and equals:
-            return value.lstrip("=").strip()
-    return ""
+    try:
+        found = parse_fields(query.get("fieldSelector", "")).requirements
+    except ValueError:
+        return ()  # refused when the request is served
+    return tuple((path, value) for path, operator, value in found if operator == "=")

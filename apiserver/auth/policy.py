@@ -66,6 +66,11 @@ _ROLES: dict[str, _Rules] = {
         )
         for signer in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving", "legacy-unknown")
     },
+    # What a network agent of its own would hold on every node; here it is part of the kubelet.
+    "minikube-py:node-network": (
+        ("list watch", "", "namespaces pods"), ("list watch", "discovery.k8s.io", "endpointslices"),
+        ("list watch", "networking.k8s.io", "networkpolicies"),
+    ),
     "system:kube-aggregator": ((_READ, "", "endpoints services"),),
     "system:kube-dns": (("list watch", "", "endpoints services"),),
     "system:node-problem-detector": (
@@ -162,6 +167,7 @@ _BINDINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "system:node-bootstrapper": (("Group", BOOTSTRAPPERS),),
     "system:certificates.k8s.io:certificatesigningrequests:nodeclient": (("Group", BOOTSTRAPPERS),),
     "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": (("Group", NODES),),
+    "minikube-py:node-network": (("Group", NODES),),
 }
 
 

@@ -26,7 +26,10 @@ KINDS = (
 
 
 class Asked(NamedTuple):
-    """What somebody wants to do. A non-resource request has `path` and `verb` only."""
+    """What somebody wants to do. A non-resource request has `path` and `verb` only.
+
+    `fields` are the (path, value) pairs that a field selector demands: they narrow a list, watch or deletecollection.
+    """
 
     verb: str
     group: str = ""
@@ -35,6 +38,7 @@ class Asked(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 class Rule(NamedTuple):

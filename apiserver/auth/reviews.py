@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 
 from apiserver.auth import user
 from apiserver.auth.authorization import Authorizer, Verdict
-from apiserver.auth.node import RULES, node_of
+from apiserver.auth.node import node_of
 from apiserver.auth.rbac import Asked
 from apiserver.auth.tokens import InvalidToken, ServiceAccountTokens
 from apiserver.auth.user import UserInfo
 from apiserver.server import Server
 from minikube_py.api import errors
 from minikube_py.api.errors import Cause
+from minikube_py.api.selectors import parse_fields
 from minikube_py.api.types import Obj
 
 Review = Callable[[Server, UserInfo, str, Obj], Obj]
@@ -64,7 +65,25 @@ def _asked(kind: str, spec: Obj) -> Asked:
     if url is not None:
         return Asked(url.get("verb", ""), path=url.get("path", "") or "/")
     found = attributes or {}
-    return Asked(*(found.get(name, "") for name in ("verb", "group", "resource", "subresource", "namespace", "name")))
+    named = (found.get(key) or "" for key in ("verb", "group", "resource", "subresource", "namespace", "name"))
+    verb, group, resource, subresource, namespace, name = named
+    fields = _selected(found.get("fieldSelector") or {})
+    return Asked(verb, group, resource, subresource, namespace, name, fields=fields)
+
+
+def _selected(selector: Obj) -> tuple[tuple[str, str], ...]:
+    """What a field selector in a question demands to be equal."""
+    if text := selector.get("rawSelector"):
+        try:
+            requirements = parse_fields(text).requirements
+        except ValueError:
+            return ()
+        return tuple((path, value) for path, operator, value in requirements if operator == "=")
+    return tuple(
+        (requirement["key"], requirement["values"][0])
+        for requirement in selector.get("requirements") or ()
+        if requirement.get("operator") == "In" and len(requirement.get("values") or ()) == 1
+    )
 
 
 def _unusable(kind: str, cause: Cause) -> errors.Invalid:
@@ -85,17 +104,15 @@ def _self_rules(server: Server, who: UserInfo, namespace: str, spec: Obj) -> Obj
             {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
             {"verbs": ["*"], "nonResourceURLs": ["*"]},
         ]
-    if node_of(who):
-        policies += [
-            {"verbs": sorted(r.verbs), "apiGroups": sorted(r.groups), "resources": sorted(r.resources)} for r in RULES
-        ]
+    unclear = "node authorizer does not support user rule resolution" if node_of(who) else ""
     return {
         "resourceRules": [policy for policy in policies if not policy.get("nonResourceURLs")],
         "nonResourceRules": [
             {"verbs": policy["verbs"], "nonResourceURLs": policy["nonResourceURLs"]}
             for policy in policies if policy.get("nonResourceURLs")
         ],
-        "incomplete": False,
+        "incomplete": bool(unclear),
+        **({"evaluationError": unclear} if unclear else {}),
     }  # fmt: skip
 
 

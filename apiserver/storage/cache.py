@@ -94,6 +94,11 @@ class Store:
         collection = self._collections.get(prefix)
         return collection.changed if collection else 0
 
+    def events_since(self, prefix: str, revision: int) -> list[Event]:
+        """What happened in a collection after a revision. Raises Compacted when not all of it is known any more."""
+        with self._lock:
+            return self._collection(prefix).since(revision)
+
     def on_change(self, prefix: str, hook: Callable[[], None]) -> None:
         """Call `hook` after every change in a collection: at once, on the thread that brought it, so it must not wait."""
         self._hooks[prefix] = hook
