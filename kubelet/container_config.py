@@ -33,6 +33,7 @@ class Context:
     environment: Mapping[str, str]
     image: Image
     grant: Grant
+    running: Mapping[str, str]  # the pod's running containers: name -> id
 
 
 def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Context) -> ContainerConfig:
@@ -67,12 +68,22 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
         host_network=host_network(pod),
-        share_process_namespace=bool(spec.get("shareProcessNamespace")),
+        pid_container=_pid_container(pod, container, sandbox_id, context.running),
         cgroup_parent=sandbox.cgroup_parent(options, context.info, pod),
         runtime_handler=grant.runtime_handler,
         device_requests=grant.device_requests,
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal", ""),
     )
+
+
+def _pid_container(pod: Obj, container: Obj, sandbox_id: str, running: Mapping[str, str]) -> str:
+    """Whose processes it sees: the whole pod's, its target's (an ephemeral container may name one), or only its own."""
+    if pod["spec"].get("shareProcessNamespace"):
+        return sandbox_id
+    target = container.get("targetContainerName")
+    if target and target not in running:
+        raise ConfigError(f'unable to find target container "{target}"')
+    return running[target] if target else ""
 
 
 def _message_mount(container: Obj, file: Path) -> Mount:

@@ -219,7 +219,8 @@ class PodWorker:
         volumes = node.volumes.setup(self.pod, self._sources(view))
         self._volumes_fresh_at = node.clock.monotonic()
         directory = node.volumes.pod_directory(self.uid)
-        around = Surroundings(sandbox, directory, volumes, view, self._first_seen) if sandbox else None
+        running = {status.name: status.id for status in self.view.observed().running()}
+        around = Surroundings(sandbox, directory, volumes, view, running, self._first_seen) if sandbox else None
         return around, view
 
     def _sources(self, view: View) -> Sources:

@@ -43,6 +43,7 @@ class Surroundings:
     directory: Path
     volumes: dict[str, Path]
     view: View
+    running: dict[str, str]  # the pod's running containers: name -> id
     since: float  # objects read for it must not be older than this moment (epoch)
 
 
@@ -94,7 +95,7 @@ class Starter:
             grant = self.devices.grant(pod, container)
             environment = env.build(pod, container, self.services(pod), get, around.view)
             context = container_config.Context(
-                self.options, self.info, around.directory, around.volumes, environment, image, grant
+                self.options, self.info, around.directory, around.volumes, environment, image, grant, around.running
             )  # fmt: skip
             return container_config.build(pod, container, start.attempt, around.sandbox.id, context)
         except (APIError, OSError) as error:

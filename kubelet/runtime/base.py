@@ -141,7 +141,7 @@ class ContainerConfig:
     host_pid: bool = False
     host_ipc: bool = False
     host_network: bool = False
-    share_process_namespace: bool = False
+    pid_container: str = ""  # the id of the sandbox or container whose process namespace it joins
     cgroup_parent: str = ""
     runtime_handler: str = ""
     device_requests: tuple[Mapping[str, Any], ...] = ()

@@ -75,8 +75,8 @@ def _host_config(sandbox_id: str, config: ContainerConfig, oom_floor: int) -> Ob
     }
     if config.host_pid:
         host["PidMode"] = "host"
-    elif config.share_process_namespace:
-        host["PidMode"] = joined
+    elif config.pid_container:
+        host["PidMode"] = f"container:{config.pid_container}"
     if config.host_network:
         host["UTSMode"] = "host"
     if config.devices:

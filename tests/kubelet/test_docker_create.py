@@ -40,7 +40,7 @@ def bodies() -> dict[str, Obj]:
                 user="1000:2000", groups=(3000, 4000), add_capabilities=("NET_ADMIN",), drop_capabilities=("ALL",),
                 read_only_root=True, no_new_privileges=True, seccomp="RuntimeDefault", apparmor="unconfined",
                 unmasked_proc=True,
-            ), stdin=True, stdin_once=True, tty=True, share_process_namespace=True, cgroup_parent="/p/uid",
+            ), stdin=True, stdin_once=True, tty=True, pid_container="sandbox-1", cgroup_parent="/p/uid",
             runtime_handler="nvidia", device_requests=({"Driver": "nvidia", "DeviceIDs": ["GPU-1"]},), stop_signal="SIGUSR1",
         )),
         "host network and pid, negative oom score refused": docker_create.container_body("sandbox-1", ContainerConfig(
