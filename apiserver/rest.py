@@ -56,9 +56,11 @@ def check_route(info: RequestInfo) -> Row:
         verbs = sub.verbs
     else:
         verbs = row.verbs
-    unplaced = row.namespaced and not info.namespace and (info.name or info.method not in ("GET", "HEAD"))
+    unplaced = row.namespaced and not info.namespace and info.verb not in ("list", "watch")
+    if unplaced and info.name:  # only whole collections are served across namespaces
+        raise errors.NotFound("the server could not find the requested resource")
     misplaced = info.verb == "create" and bool(info.name) and not info.subresource
-    if info.verb not in verbs or misplaced or (unplaced and info.verb not in ("list", "watch")):
+    if info.verb not in verbs or misplaced or unplaced:
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     return row
 

@@ -11,7 +11,8 @@ from kubelet.runtime.base import ContainerConfig, Device, Mount, Resources, Sand
 from minikube_py.api.types import Obj
 
 _LOGS: Obj = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
-_PROPAGATION = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional": "rshared"}
+# None is left to the engine: private, but slave where the source holds the engine's own directory, which it insists on.
+_PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 
 def sandbox_body(config: SandboxConfig, oom_floor: int = -1000) -> Obj:
@@ -138,10 +139,12 @@ def _security(security: Security) -> Obj:
 
 
 def _mount(mount: Mount) -> Obj:
-    return {
+    bind: Obj = {
         "Type": "bind", "Source": mount.host_path, "Target": mount.container_path, "ReadOnly": mount.read_only,
-        "BindOptions": {"Propagation": _PROPAGATION[mount.propagation]},
     }  # fmt: skip
+    if mount.propagation in _PROPAGATION:
+        bind["BindOptions"] = {"Propagation": _PROPAGATION[mount.propagation]}
+    return bind
 
 
 def _device(device: Device) -> Obj:
