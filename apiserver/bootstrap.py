@@ -1,8 +1,8 @@
 """What a cluster holds before anybody asks: system namespaces, the `kubernetes` Service, roles, and the rest of the furniture.
 
 Who calls it: `main.run`, before the first connection is accepted. Invariant: idempotent; what exists already is left as the
-user made it, except the endpoints of the `kubernetes` Service, which always name where this server is reached; several
-servers may do it at once.
+user made it, except the endpoints of the `kubernetes` Service, which always name where this server is reached, and whom
+extension API servers may believe; several servers may do it at once.
 Upstream: pkg/controlplane/controller (systemnamespaces, kubernetesservice, clusterauthenticationtrust), pkg/apis/flowcontrol/
 bootstrap, and the post-start hooks of pkg/registry/*/rest.
 """
@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from apiserver.auth import policy
+import orjson
+
+from apiserver.auth import front_proxy, policy
 from apiserver.auth.user import SERVER
 from apiserver.options import Options
 from apiserver.registry import Call
@@ -26,7 +28,7 @@ from minikube_py.api.meta import set_condition
 from minikube_py.api.types import Obj
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_REPLACED = ("Endpoints", "EndpointSlice")
+_REPLACED = ("Endpoints", "EndpointSlice", "ConfigMap")
 _PARALLEL = 16
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
 _PRIORITIES = {
@@ -134,8 +136,17 @@ def _flow_control() -> Iterator[Obj]:
 
 
 def _trust(options: Options) -> Obj:
-    """Whom extension API servers may believe: our client CA."""
+    """Whom extension API servers may believe: users with a certificate of our client CA, and us about other users."""
     data = {"client-ca-file": Path(options.client_ca).read_text()} if options.client_ca else {}
+    if options.requestheader_client_ca:
+        allowed = [name for name in options.requestheader_allowed_names.split(",") if name]
+        data["requestheader-client-ca-file"] = Path(options.requestheader_client_ca).read_text()
+        lists = {
+            "allowed-names": allowed, "username-headers": [front_proxy.USER],
+            "uid-headers": [front_proxy.UID], "group-headers": [front_proxy.GROUP],
+            "extra-headers-prefix": [front_proxy.EXTRA],
+        }  # fmt: skip
+        data |= {f"requestheader-{name}": orjson.dumps(values).decode() for name, values in lists.items()}
     return _object("v1", "ConfigMap", "extension-apiserver-authentication", "kube-system", data=data)
 
 

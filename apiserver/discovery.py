@@ -1,15 +1,17 @@
 """Discovery: what groups, versions and resources there are, in the old many-requests form and the aggregated one.
 
-Who calls it: the handlers of /api, /apis and below (`apiserver/public.py`). Invariant: pure functions of the rows, in their
-order, so that a group's preferred version is the version of its first row, wherever it is asked for.
+Who calls it: the handlers of /api, /apis and below (`apiserver/public.py`). Invariant: pure functions of the rows,
+of the listed groups and versions (the most important first, so that a group's preferred version is the first of it, wherever
+it is asked for) and of what aggregated servers said they serve.
 Upstream: apiserver/pkg/endpoints/discovery (group.go, version.go, aggregated/), api/discovery/*.json.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from apiserver.resources.row import Row, Subresource
 from minikube_py.api.types import Obj
 
+GroupVersion = tuple[str, str]
 V2, V2BETA1 = "apidiscovery.k8s.io/v2", "apidiscovery.k8s.io/v2beta1"
 
 
@@ -19,22 +21,21 @@ def versions(server_address: str = "") -> Obj:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
 
 
-def groups(rows: Sequence[Row]) -> Obj:
+def groups(listed: Sequence[GroupVersion]) -> Obj:
     """/apis: every group but the core one."""
-    names = dict.fromkeys(row.group for row in rows if row.group)
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(rows, name) for name in names]}
+    names = dict.fromkeys(group for group, _ in listed)
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(listed, name) for name in names]}
 
 
-def group(rows: Iterable[Row], name: str) -> Obj | None:
+def group(listed: Iterable[GroupVersion], name: str) -> Obj | None:
     """/apis/NAME, None when there is no such group."""
-    found = _group(rows, name)
+    found = _group(listed, name)
     return {"kind": "APIGroup", "apiVersion": "v1", **found} if found["versions"] else None
 
 
-def _group(rows: Iterable[Row], name: str) -> Obj:
-    found = dict.fromkeys(row.version for row in rows if row.group == name)
-    listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in found]
-    return {"name": name, "versions": listed, "preferredVersion": listed[0] if listed else {}}
+def _group(listed: Iterable[GroupVersion], name: str) -> Obj:
+    found = [{"groupVersion": f"{name}/{version}", "version": version} for group, version in listed if group == name]
+    return {"name": name, "versions": found, "preferredVersion": found[0] if found else {}}
 
 
 def resources(rows: Iterable[Row], group: str, version: str) -> Obj | None:
@@ -70,23 +71,22 @@ def _subresource(row: Row, sub: Subresource) -> Obj:
     return {**made, "kind": sub.kind, "verbs": list(sub.verbs)}
 
 
-def aggregated(rows: Sequence[Row], *, core: bool, api_version: str = V2) -> Obj:
-    """/api (`core`) or /apis in one document. In: `api_version` is V2 or V2BETA1; the two differ in nothing else."""
-    chosen = [row for row in rows if (row.group == "") == core]
-    items = [_aggregated_group(chosen, name) for name in dict.fromkeys(row.group for row in chosen)]
-    return {"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items}
-
-
-def _aggregated_group(rows: Iterable[Row], name: str) -> Obj:
-    by_version: dict[str, list[Obj]] = {}
+def aggregated(
+    rows: Iterable[Row], listed: Sequence[GroupVersion], remote: Mapping[GroupVersion, Obj], api_version: str = V2
+) -> Obj:
+    """/api or /apis in one document. In: `listed` the groups and versions it is about; `remote` the entries of those that
+    others serve; `api_version` is V2 or V2BETA1; the two differ in nothing else."""
+    found: dict[GroupVersion, list[Obj]] = {key: [] for key in listed}
     for row in rows:
-        if row.group == name:
-            by_version.setdefault(row.version, []).append(_aggregated_resource(row))
-    listed = [{"version": version, "resources": found, "freshness": "Current"} for version, found in by_version.items()]
-    return {
-        "metadata": {"name": name, "creationTimestamp": None} if name else {"creationTimestamp": None},
-        "versions": listed,
-    }
+        if (row.group, row.version) in found:
+            found[row.group, row.version].append(_aggregated_resource(row))
+    items: dict[str, Obj] = {}
+    for group, version in listed:
+        metadata = {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
+        own = {"version": version, "resources": found[group, version], "freshness": "Current"}
+        versions = items.setdefault(group, {"metadata": metadata, "versions": []})["versions"]
+        versions.append(remote.get((group, version)) or own)
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": list(items.values())}
 
 
 def _aggregated_resource(row: Row) -> Obj:

@@ -115,11 +115,12 @@ def tls_context(options: Options) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(options.tls_cert, options.tls_key)
-        if options.client_ca:
-            context.load_verify_locations(options.client_ca)
+        for authority in filter(None, (options.client_ca, options.requestheader_client_ca)):
+            context.load_verify_locations(authority)
             context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
-        names = f"{options.tls_cert}, {options.tls_key} or {options.client_ca}"
+        files = (options.tls_cert, options.tls_key, options.client_ca, options.requestheader_client_ca)
+        names = " or ".join(filter(None, files))
         raise OptionError(f"the TLS files cannot be used ({names}): {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     context.num_tickets = 0  # connections are kept open; tickets would only cost every handshake

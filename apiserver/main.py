@@ -15,10 +15,15 @@ from ipaddress import ip_network
 from typing import Any
 
 from apiserver import bootstrap, listener, strategies
+from apiserver.aggregation.catalogue import APIServices
+from apiserver.aggregation.controller import AggregationController
+from apiserver.aggregation.dial import Dialer
+from apiserver.aggregation.documents import Documents
 from apiserver.audit import Audit
 from apiserver.auth import authentication, escalation, rbac, signers
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
+from apiserver.auth.front_proxy import FrontProxy
 from apiserver.auth.node_graph import NodeGraph
 from apiserver.auth.tokens import ServiceAccountTokens
 from apiserver.customresources.catalogue import Catalogue
@@ -61,6 +66,8 @@ def run(options: Options, clock: Clock = REAL) -> None:
         expiry.start()
         custom_resources = CustomResourceController(store, server.registry, catalogue)
         custom_resources.start()
+        aggregation = AggregationController(server.registry, server.dialer, server.documents)
+        aggregation.start()
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
 
@@ -68,6 +75,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
             return Shell(server), server.stopping
 
         listener.run(sockets, tls, start)
+        aggregation.stop()
         custom_resources.stop()
         expiry.stop()
         server.audit.close()
@@ -98,9 +106,12 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     authorizer = Authorizer(roles, NodeGraph(store))
     checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
     registry.guards = escalation.guards(authorizer, registry.lookup) | signers.guards(authorizer)
+    proxy = FrontProxy(options.requestheader_client_ca, options.requestheader_allowed_names)
+    authenticator = Authenticator(tokens, accounts, registry.lookup, clock, proxy)
+    dialer = Dialer(store, options)
     return Server(
-        options, clock, store, registry, Authenticator(tokens, accounts, registry.lookup, clock), authorizer, accounts,
-        Audit(options.audit_log, clock), Metrics(), checks,
+        options, clock, store, registry, authenticator, authorizer, accounts, Audit(options.audit_log, clock), Metrics(),
+        APIServices(store), dialer, Documents(dialer), checks,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ Upstream: kube-openapi/pkg/{handler,handler3}.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -41,9 +41,22 @@ class Document(NamedTuple):
     body: bytes
 
 
-def answer(rows: Sequence[Row], path: str, *, accept: str | None = None, if_none_match: str | None = None) -> Document:
+class Foreign(NamedTuple):
+    """The part of a document that an aggregated server wrote about its group and version. `v3` is a URL's query."""
+
+    etag: str
+    v3: str
+    paths: Obj
+    definitions: Obj
+
+
+def answer(
+    rows: Sequence[Row], path: str, foreign: Mapping[str, Foreign] | None = None, *, accept: str | None = None,
+    if_none_match: str | None = None,
+) -> Document:  # fmt: skip
     """The document at a path: "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1".
 
+    In: `foreign` by group and version ("apis/wardle.example.com/v1").
     Raises NotFound for a group or version that is not served, NotAcceptable when the client takes no JSON.
     """
     negotiate(accept, forms=("application/json",))
@@ -53,14 +66,15 @@ def answer(rows: Sequence[Row], path: str, *, accept: str | None = None, if_none
         rows = _of(rows, group_version)
         if not rows:
             raise NotFound("the server could not find the requested resource")
-    tag = _tag(rows, "/".join(parts))
+    others = {} if group_version else dict(foreign or {})
+    tag = _tag(rows, "/".join(parts), [(name, one.etag, one.v3) for name, one in others.items()])
     etag = f'"{tag}"'
     if if_none_match and etag in [known.strip().removeprefix("W/") for known in if_none_match.split(",")]:
         return Document(etag, b"")
     if parts == ["v2"]:
-        return Document(etag, v2(rows))
+        return Document(etag, _with_foreign(v2(rows), others.values()))
     if parts == ["v3"]:
-        return Document(etag, v3_index(rows))
+        return Document(etag, v3_index(rows, others))
     return Document(etag, v3(rows, group_version))
 
 
@@ -69,20 +83,24 @@ def group_versions(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.gvr.root.lstrip("/") for row in rows))
 
 
-def _tag(rows: Sequence[Row], what: str) -> str:
+def _tag(rows: Sequence[Row], what: str, others: object = "") -> str:
     """A text that changes whenever the document does."""
     custom = [row.custom.fingerprint for row in rows if row.custom is not None]
-    facts = f"{_FORM} {schema_cache.stamp()} {rows!r} {custom} {what}"
+    facts = f"{_FORM} {schema_cache.stamp()} {rows!r} {custom} {what}{others or ''}"
     return hashlib.sha256(facts.encode()).hexdigest()[:40].upper()
 
 
-def v3_index(rows: Sequence[Row]) -> bytes:
+def v3_index(rows: Sequence[Row], foreign: Mapping[str, Foreign]) -> bytes:
     """The documents there are, each with a hash that lets clients keep their copy for good."""
     found = {
         name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={_tag(_of(rows, name), f'v3/{name}')}"}
         for name in group_versions(rows)
     }
-    return orjson.dumps({"paths": found})
+    others = {
+        name: {"serverRelativeURL": f"/openapi/v3/{name}" + (f"?{one.v3}" if one.v3 else "")}
+        for name, one in foreign.items()
+    }
+    return orjson.dumps({"paths": found | others})
 
 
 def v2(rows: Sequence[Row]) -> bytes:
@@ -120,9 +138,24 @@ def _with_custom(body: bytes, rows: Iterable[Row], style: Style) -> bytes:
     return _put(body, schemas, custom_kinds.definitions(custom, v3=style.v3))
 
 
+def _with_foreign(body: bytes, others: Iterable[Foreign]) -> bytes:
+    """The Swagger document with what aggregated servers say; a definition that we have too (metadata) stays ours."""
+    for one in others:
+        if one.paths:
+            needed = openapi_schemas.closure(
+                one.definitions, openapi_schemas.references(one.paths, V2_PREFIX), V2_PREFIX
+            )
+            missing = (name for name in needed if b"%b:{" % orjson.dumps(name) not in body)
+            body = _put(body, b'"paths":{', one.paths)
+            body = _put(body, b'"definitions":{', {name: one.definitions[name] for name in missing})
+    return body
+
+
 def _put(body: bytes, key: bytes, entries: Obj) -> bytes:
     """A document with entries added to the first object of this key, without parsing its megabytes."""
     at = body.index(key) + len(key)
+    if not entries:
+        return body
     comma = b"" if body[at : at + 1] == b"}" else b","
     return body[:at] + orjson.dumps(entries)[1:-1] + comma + body[at:]
 

@@ -24,7 +24,7 @@ _UNIONS: dict[bool, dict[str, Obj]] = {
 }
 
 
-def closure(definitions: dict[str, Obj], roots: Iterable[str]) -> list[str]:
+def closure(definitions: dict[str, Obj], roots: Iterable[str], prefix: str = PREFIX) -> list[str]:
     """The roots and every definition that they refer to, directly or not, sorted."""
     found: set[str] = set()
     pending = [name for name in roots if name in definitions]
@@ -32,18 +32,21 @@ def closure(definitions: dict[str, Obj], roots: Iterable[str]) -> list[str]:
         name = pending.pop()
         if name not in found:
             found.add(name)
-            pending += _references(definitions[name])
+            pending += (each for each in references(definitions[name], prefix) if each in definitions)
     return sorted(found)
 
 
-def _references(schema: Any) -> list[str]:
+def references(schema: Any, prefix: str) -> list[str]:
+    """The names of all definitions that a piece of a document refers to."""
     if isinstance(schema, list):
-        return [name for item in schema for name in _references(item)]
+        return [name for item in schema for name in references(item, prefix)]
     if not isinstance(schema, dict):
         return []
     reference = schema.get("$ref")
-    found = [reference.removeprefix(PREFIX)] if isinstance(reference, str) else []
-    return found + [name for value in schema.values() if isinstance(value, dict | list) for name in _references(value)]
+    found = [reference.removeprefix(prefix)] if isinstance(reference, str) else []
+    return found + [
+        name for value in schema.values() if isinstance(value, dict | list) for name in references(value, prefix)
+    ]
 
 
 def convert(name: str, schema: Obj, *, v3: bool) -> Obj:

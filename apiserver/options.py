@@ -28,6 +28,10 @@ class Options:
     tls_cert: str = ""
     tls_key: str = ""
     client_ca: str = ""
+    requestheader_client_ca: str = ""
+    requestheader_allowed_names: str = "front-proxy-client"
+    proxy_client_cert: str = ""
+    proxy_client_key: str = ""
     token_auth_file: str = ""
     service_account_key: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
@@ -90,6 +94,9 @@ _HELP = {
     "bind": "address to listen on; may be given several times",
     "tls_cert": "certificate the server shows (PEM)",
     "client_ca": "CA whose client certificates are believed",
+    "requestheader_client_ca": "CA whose clients may say, in X-Remote-* headers, on whose behalf they ask",
+    "requestheader_allowed_names": "common names such a client may have, comma-separated; empty is any",
+    "proxy_client_cert": "certificate shown to aggregated API servers (PEM)",
     "token_auth_file": 'static tokens, CSV: token,user,uid,"group1,group2"',
     "service_account_key": "private key that signs service-account tokens (PEM, EC or RSA)",
     "encryption_key": "file with the key that encrypts Secrets at rest",

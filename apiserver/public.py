@@ -11,6 +11,7 @@ from collections.abc import Callable
 import orjson
 
 from apiserver import discovery, encode, negotiate, openapi, openapi_protobuf
+from apiserver.discovery import GroupVersion
 from apiserver.pipeline import Admitted, Handler, Response
 from apiserver.request import Request
 from apiserver.resources import table
@@ -64,13 +65,24 @@ def api_documents(server: Server, request: Request, admitted: Admitted) -> Respo
     """/openapi/v2, /openapi/v3 and below; 304 when the client has it already."""
     accept, known = request.headers.get("accept"), request.headers.get("if-none-match")
     as_protobuf = request.path == "/openapi/v2" and (accept or "").startswith(openapi_protobuf.ACCEPT)
-    found = openapi.answer(table.rows(), request.path, accept=None if as_protobuf else accept, if_none_match=known)
+    accept = None if as_protobuf else accept
+    found = openapi.answer(table.rows(), request.path, _foreign(server), accept=accept, if_none_match=known)
     kept = {"ETag": found.etag, "Vary": "Accept", "Cache-Control": "public"}
     if as_protobuf and found.body:
         return Response(
             200, openapi_protobuf.encode(orjson.loads(found.body)), openapi_protobuf.CONTENT_TYPE, headers=kept
         )
     return Response(200 if found.body else 304, found.body, headers=kept)
+
+
+def _foreign(server: Server) -> dict[str, openapi.Foreign]:
+    """What aggregated servers wrote about the groups and versions that they serve."""
+    known = {f"apis/{one.group}/{one.version}": server.documents.of(one) for one in server.services.remotes()}
+    return {
+        name: openapi.Foreign(document.etag, document.v3, document.paths, document.definitions)
+        for name, document in known.items()
+        if document is not None
+    }
 
 
 def token_keys(server: Server, request: Request, admitted: Admitted) -> Response:
@@ -96,32 +108,48 @@ def token_issuer(server: Server, request: Request, admitted: Admitted) -> Respon
 def paths(server: Server, request: Request, admitted: Admitted) -> Response:
     """/: the paths there are."""
     roots = sorted(path for path in ROUTES if "<" not in path)
-    return encode.obj(request, {"paths": sorted({*roots, *(row.gvr.root for row in table.rows())})})
+    served = {row.gvr.root for row in table.rows()} | {
+        f"/apis/{r.group}/{r.version}" for r in server.services.remotes()
+    }
+    return encode.obj(request, {"paths": sorted({*roots, *served})})
 
 
 def api_versions(server: Server, request: Request, admitted: Admitted) -> Response:
     """/api: the core group's versions, or all its resources in one document."""
     address, port = server.options.advertised
-    return _root(request, True, lambda: discovery.versions(f"{address}:{port}"))
+    return _root(server, request, [("", "v1")], lambda listed: discovery.versions(f"{address}:{port}"))
 
 
 def groups(server: Server, request: Request, admitted: Admitted) -> Response:
     """/apis: every other group, or all their resources in one document."""
-    return _root(request, False, lambda: discovery.groups(table.rows()))
+    return _root(server, request, server.services.listed(table.rows()), discovery.groups)
 
 
-def _root(request: Request, core: bool, plain: Callable[[], Obj]) -> Response:
+def _root(
+    server: Server, request: Request, listed: list[GroupVersion], plain: Callable[[list[GroupVersion]], Obj]
+) -> Response:
     accepted = negotiate.negotiate(request.headers.get("accept"), negotiate.AGGREGATED, (negotiate.JSON,))
     if accepted.kind:
-        document = discovery.aggregated(table.rows(), core=core, api_version=accepted.api_version)
+        document = discovery.aggregated(table.rows(), listed, _remote(server), accepted.api_version)
     else:
-        document = plain()
+        document = plain(listed)
     return Response(200, orjson.dumps(document), accepted.content_type, {"Vary": "Accept"})
+
+
+def _remote(server: Server) -> dict[GroupVersion, Obj]:
+    """The versions that other servers serve, as aggregated discovery shows them."""
+    made = {}
+    for remote in server.services.remotes():
+        known = server.documents.of(remote)
+        fresh = "Current" if remote.available and known is not None else "Stale"
+        entry = {"version": remote.version, "resources": known.resources if known else [], "freshness": fresh}
+        made[remote.group, remote.version] = entry
+    return made
 
 
 def group(server: Server, request: Request, admitted: Admitted) -> Response:
     """/apis/GROUP."""
-    return _found(request, discovery.group(table.rows(), request.path.strip("/").split("/")[1]))
+    return _found(request, discovery.group(server.services.listed(table.rows()), request.path.strip("/").split("/")[1]))
 
 
 def resources(server: Server, request: Request, admitted: Admitted) -> Response:

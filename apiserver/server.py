@@ -8,6 +8,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from apiserver.aggregation.catalogue import APIServices
+from apiserver.aggregation.dial import Dialer
+from apiserver.aggregation.documents import Documents
 from apiserver.audit import Audit
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
@@ -32,5 +35,8 @@ class Server:
     accounts: ServiceAccountTokens | None
     audit: Audit
     metrics: Metrics
+    services: APIServices
+    dialer: Dialer
+    documents: Documents
     checks: dict[str, Callable[[], str]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -72,6 +72,7 @@ class Shell:
             or self._reads_block
             or not _is_resource(scope["path"])
             or table.may_block(scope["path"])
+            or self._server.services.remote(scope["path"]) is not None
         ):
             return None
         request = _request(scope)

@@ -8,12 +8,12 @@ Upstream: apiserver/pkg/util/webhook (client.go, serviceresolver.go).
 
 import base64
 import http.client
-import random
 import ssl
 from urllib.parse import urlsplit
 
 import orjson
 
+from apiserver import services
 from apiserver.storage.cache import Store
 from minikube_py.api.types import Obj
 
@@ -53,37 +53,12 @@ class Webhooks:
             return host, parts.port or 443, host, parts.path + (f"?{parts.query}" if parts.query else "")
         service = client.get("service") or {}
         namespace, name = service.get("namespace") or "", service.get("name") or ""
-        address, port = self._endpoint(namespace, name, service.get("port") or 443)
+        try:
+            address, port = services.endpoint(self._store, namespace, name, service.get("port") or 443)
+        except services.NoEndpoint as error:
+            raise WebhookError(f"failed calling webhook: {error}") from None
         path = service.get("path") or "/"
         return address, port, f"{name}.{namespace}.svc", path if path.startswith("/") else f"/{path}"
-
-    def _endpoint(self, namespace: str, name: str, port: int) -> tuple[str, int]:
-        """Where a Service's port leads: a ready endpoint."""
-        stored = self._store.get(f"/registry/services/{namespace}/{name}", fresh=False)
-        if stored is None:
-            raise WebhookError(f'failed calling webhook: service "{name}" not found')
-        ports = (stored.obj().get("spec") or {}).get("ports") or ()
-        wanted = next((one.get("name") or "" for one in ports if one.get("port") == port), None)
-        if wanted is None:
-            raise WebhookError(f'failed calling webhook: no service port {port} found for service "{name}"')
-        found = []
-        for item in self._store.list(f"/registry/endpointslices.discovery.k8s.io/{namespace}/", fresh=False).items:
-            if item.labels.get("kubernetes.io/service-name") == name:
-                found += _ready(item.obj(), wanted)
-        if not found:
-            raise WebhookError(f'failed calling webhook: no endpoints available for service "{name}"')
-        return random.choice(found)
-
-
-def _ready(endpoints: Obj, name: str) -> list[tuple[str, int]]:
-    ports = [one["port"] for one in endpoints.get("ports") or () if (one.get("name") or "") == name and one.get("port")]
-    return [
-        (address, port)
-        for one in endpoints.get("endpoints") or ()
-        if (one.get("conditions") or {}).get("ready", True)
-        for address in one.get("addresses") or ()
-        for port in ports
-    ]
 
 
 def _tls(client: Obj) -> ssl.SSLContext:
@@ -95,22 +70,10 @@ def _tls(client: Obj) -> ssl.SSLContext:
 def _post(
     host: str, port: int, name: str, path: str, body: bytes, tls: ssl.SSLContext, timeout: float
 ) -> tuple[int, bytes]:  # fmt: skip
-    connection = _Connection(host, port, name, tls, timeout)
+    connection = services.Connection(host, port, name, tls, timeout)
     try:
         connection.request("POST", path or "/", body, {"Content-Type": "application/json", "Host": name})
         response = connection.getresponse()
         return response.status, response.read()
     finally:
         connection.close()
-
-
-class _Connection(http.client.HTTPSConnection):
-    """Connects to one host and expects the certificate of another name."""
-
-    def __init__(self, host: str, port: int, name: str, tls: ssl.SSLContext, timeout: float) -> None:
-        super().__init__(host, port, timeout=timeout, context=tls)
-        self._name, self._tls = name, tls
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)

@@ -63,7 +63,9 @@ class APIServer:
         self.process = harness.python_component(
             "apiserver.main", "--data-dir", str(self.directory / "store"), "--bind", "127.0.0.1",
             "--port", str(self.port), "--tls-cert", f"{keys}/apiserver.crt", "--tls-key", f"{keys}/apiserver.key",
-            "--client-ca", self.ca_file, "--token-auth-file", str(self.directory / "tokens.csv"),
+            "--client-ca", self.ca_file, "--requestheader-client-ca", f"{keys}/front-proxy-ca.crt",
+            "--proxy-client-cert", f"{keys}/front-proxy-client.crt",
+            "--proxy-client-key", f"{keys}/front-proxy-client.key", "--token-auth-file", str(self.directory / "tokens.csv"),
             "--service-account-key", f"{keys}/sa.key", "--kubelet-client-cert", f"{keys}/apiserver-kubelet-client.crt",
             "--kubelet-client-key", f"{keys}/apiserver-kubelet-client.key", "--kubelet-ca", self.ca_file,
             "--service-cluster-ip-range", "10.96.0.0/16", "--audit-log", str(self.directory / "audit.log"),

@@ -1,4 +1,4 @@
-"""Authentication: client certificate, static, bootstrap or service-account token → the user of a request.
+"""Authentication: front proxy, client certificate, static, bootstrap or service-account token → the user of a request.
 
 Who calls it: the pipeline (`apiserver/pipeline.py`), first of all. Invariant: a credential that is present but bad is 401;
 no credential at all is the anonymous user, who may see nothing but health and version. Answers are remembered for seconds
@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from apiserver.auth import user
 from apiserver.auth.bootstrap_tokens import bootstrap_user
+from apiserver.auth.front_proxy import FrontProxy
 from apiserver.auth.tokens import InvalidToken, Lookup, ServiceAccountTokens
 from apiserver.auth.user import ANONYMOUS, UserInfo
 from apiserver.options import OptionError
@@ -32,25 +33,30 @@ class Authenticator:
     """Certificates were already verified by TLS; here they are only read."""
 
     def __init__(
-        self, static_tokens: Mapping[str, UserInfo], accounts: ServiceAccountTokens | None, lookup: Lookup, clock: Clock
-    ) -> None:
+        self, static_tokens: Mapping[str, UserInfo], accounts: ServiceAccountTokens | None, lookup: Lookup, clock: Clock,
+        front_proxy: FrontProxy,
+    ) -> None:  # fmt: skip
         self._static, self._accounts, self._lookup, self._clock = static_tokens, accounts, lookup, clock
+        self._front_proxy = front_proxy
         self._by_certificate: dict[bytes, UserInfo] = {}
         self._by_token: dict[str, tuple[float, UserInfo]] = {}
 
     def __call__(self, headers: Mapping[str, str], certificate: bytes) -> UserInfo:
         """The user of a request. In: lower-case header names; the peer's certificate as DER, b"" for none.
 
-        Raises Unauthorized for a bad token.
+        Raises Unauthorized for a bad token, and for a front proxy that is nobody of itself and names nobody.
         """
-        if certificate:
+        proxied = bool(certificate) and self._front_proxy.signed(certificate)
+        if proxied and (named := self._front_proxy.named(headers, certificate)) is not None:
+            return named
+        if certificate and not proxied:
             return self._certificate_user(certificate)
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
             return self.token_user(token.strip())
         if protocol := headers.get("sec-websocket-protocol"):
             return self._websocket_user(protocol)
-        if scheme:
+        if scheme or proxied:
             raise errors.Unauthorized("Unauthorized")
         return ANONYMOUS
 

@@ -6,11 +6,11 @@ Upstream: apiextensions-apiserver/pkg/controller/{status,establish,finalizer}.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 
 from apiserver import deletion
 from apiserver.auth.user import SERVER
+from apiserver.background import Background
 from apiserver.customresources import names
 from apiserver.customresources.catalogue import COLLECTION, Catalogue
 from apiserver.registry import Call, Registry
@@ -22,7 +22,7 @@ from minikube_py.api.clock import rfc3339
 from minikube_py.api.types import Obj
 
 log = logging.getLogger(__name__)
-_IDLE_SECONDS, _AGAIN_SECONDS, _FAILED_SECONDS = 300.0, 0.5, 10.0
+_IDLE_SECONDS, _AGAIN_SECONDS = 300.0, 0.5
 
 
 class CustomResourceController:
@@ -30,35 +30,21 @@ class CustomResourceController:
 
     def __init__(self, store: Store, registry: Registry, catalogue: Catalogue) -> None:
         self._store, self._registry, self._catalogue, self._clock = store, registry, catalogue, registry.clock
-        self._wake = threading.Event()
-        self._stopped = False
+        self._thread = Background("custom-resources", registry.clock, self.step)
 
     def start(self) -> None:
-        self._store.on_change(COLLECTION, self._wake.set)
-        self._wake.set()
-        threading.Thread(target=self._run, name="custom-resources", daemon=True).start()
+        self._store.on_change(COLLECTION, self._thread.wake)
+        self._thread.start()
 
     def stop(self) -> None:
-        self._stopped = True
-        self._wake.set()
+        self._thread.stop()
 
-    def _run(self) -> None:
-        seconds = _IDLE_SECONDS
-        while not self._stopped:
-            self._clock.wait(self._wake, seconds)
-            self._wake.clear()
-            try:
-                seconds = _IDLE_SECONDS if self.step() else _AGAIN_SECONDS
-            except Exception:  # whatever one definition does to us, the others are still looked after
-                log.exception("the definitions of custom resources could not be looked after")
-                seconds = _FAILED_SECONDS
-
-    def step(self) -> bool:
-        """Look at every definition once. Out: whether nothing is left to be done."""
+    def step(self) -> float:
+        """Look at every definition once. Out: the seconds until they must be looked at again."""
         self._catalogue.custom()
         everyone = self._registry.lister(names.CRDS)
         done = [self._look_after(crd, everyone) for crd in everyone]
-        return all(done)
+        return _IDLE_SECONDS if all(done) else _AGAIN_SECONDS
 
     def _look_after(self, crd: Obj, everyone: list[Obj]) -> bool:
         name = crd["metadata"]["name"]

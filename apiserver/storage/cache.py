@@ -81,7 +81,7 @@ class Store:
         self._lost = threading.Event()
         self._closed = False
         self._compactor = Compactor(backend, clock)
-        self._hooks: dict[str, Callable[[], None]] = {}
+        self._hooks: dict[str, list[Callable[[], None]]] = {}
         self._read_index = ReadIndex(backend.current_revision)
 
     @property
@@ -101,7 +101,7 @@ class Store:
 
     def on_change(self, prefix: str, hook: Callable[[], None]) -> None:
         """Call `hook` after every change in a collection: at once, on the thread that brought it, so it must not wait."""
-        self._hooks[prefix] = hook
+        self._hooks.setdefault(prefix, []).append(hook)
 
     def end_watches(self, prefix: str) -> None:
         """The kind of a collection is served otherwise now, or no more: its watchers get what was for them, and no more."""
@@ -320,8 +320,9 @@ class Store:
             self._end_subscriptions()
             self._revision = self._floor = listing.revision
             self._collections = loaded
-        for hook in self._hooks.values():
-            hook()
+        for hooks in self._hooks.values():
+            for hook in hooks:
+                hook()
         self._follow()
         self._catch_up()
 
@@ -370,7 +371,7 @@ class Store:
             self._revision = max(self._revision, changes[-1].revision)
             self._moved.notify_all()
         for collection, _ in changed if self._hooks else ():
-            if (hook := self._hooks.get(collection.prefix)) is not None:
+            for hook in self._hooks.get(collection.prefix, ()):
                 hook()
 
     def _by_collection(self, changes: _Changes) -> Iterator[tuple[Collection, _Changes]]:

@@ -1,4 +1,4 @@
-"""Requests that are conversations: exec, attach, port-forward, logs and the proxies.
+"""Requests that are conversations: exec, attach, port-forward, logs, the proxies, and all that aggregated servers answer.
 
 Who calls it: the ASGI shell makes one `Streams` and hands it every request that `handles` names, HTTP or WebSocket.
 Invariant: nothing is dialled before the request is authorised, and nothing accepted from the client before the other side
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from apiserver import pipeline
 from apiserver import request as routing
+from apiserver.aggregation import proxy as aggregation
 from apiserver.request import Request
 from apiserver.server import Server
 from apiserver.storage.base import StoreUnavailable
@@ -47,9 +48,10 @@ class Streams:
         self._backends = Backends(server.options)
         self._closing: asyncio.Future[None] | None = None
 
-    @staticmethod
-    def handles(request: Request) -> bool:
+    def handles(self, request: Request) -> bool:
         """Whether this request belongs here rather than to the REST application."""
+        if self._server.services.remote(request.path) is not None:
+            return True
         if not request.path.startswith("/api/v1/") or not any(word in request.path for word in _WORDS):
             return False
         info = routing.parse(request.method, request.path, request.query)
@@ -81,9 +83,14 @@ class Streams:
 
     async def _admit_and_serve(self, stream: Stream, request: Request) -> None:
         if self._server.store.reads_block:
-            await asyncio.get_running_loop().run_in_executor(None, pipeline.admit, self._server, request)
+            admit = asyncio.get_running_loop().run_in_executor(None, pipeline.admit, self._server, request)
+            admitted = await admit
         else:
-            pipeline.admit(self._server, request)
+            admitted = pipeline.admit(self._server, request)
+        remote = self._server.services.remote(request.path)
+        if remote is not None:
+            await aggregation.serve(stream, admitted.user, remote, self._server.dialer)
+            return
         await STREAMS[stream.info.resource, stream.info.subresource](stream)
 
     async def _close_when_stopping(self) -> None:

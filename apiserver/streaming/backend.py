@@ -10,7 +10,7 @@ Upstream: pkg/kubelet/client/kubelet_client.go.
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 _Read = TypeVar("_Read")
+Headers = list[tuple[str, str]]
 _CONNECT_SECONDS = 10.0
 _KUBELET_PORT = 10250
 _CHUNK = 64 * 1024
+
+
+class Peer(NamedTuple):
+    """A server that is neither a kubelet nor taken as it comes: how to speak TLS with it, and the name it must prove."""
+
+    tls: ssl.SSLContext
+    name: str
 
 
 class Backends:
@@ -39,7 +47,7 @@ class Backends:
         self._kubelet_tls: ssl.SSLContext | None = None
 
     async def request(
-        self, method: str, url: str, *, kubelet: bool = False, **options: Any
+        self, method: str, url: str, *, kubelet: bool = False, peer: Peer | None = None, **options: Any
     ) -> "aiohttp.ClientResponse":
         """Send a request, return when its answer begins. Raises OSError when nobody can be reached."""
         import aiohttp
@@ -54,23 +62,28 @@ class Backends:
                 cookie_jar=aiohttp.DummyCookieJar(), trust_env=False,
             )  # fmt: skip
         try:
-            target, tls = URL(url, encoded=True), self._tls(url, kubelet)
-            return await self._session.request(method, target, ssl=tls, allow_redirects=False, **options)
+            target, tls = URL(url, encoded=True), peer.tls if peer else self._tls(url, kubelet)
+            return await self._session.request(
+                method, target, ssl=tls, server_hostname=peer.name if peer else None, allow_redirects=False, **options
+            )
         except aiohttp.ClientError as error:
             raise OSError(str(error)) from error
         except TimeoutError as error:
             raise OSError(f"no connection within {_CONNECT_SECONDS:g} s") from error
 
     async def websocket(
-        self, url: str, subprotocols: list[str], *, kubelet: bool = False, headers: dict[str, str] | None = None
-    ) -> "ClientConnection":
+        self, url: str, subprotocols: list[str], *, kubelet: bool = False, peer: Peer | None = None,
+        headers: Headers | None = None,
+    ) -> "ClientConnection":  # fmt: skip
         """Open a WebSocket. Raises OSError when nobody can be reached, the described APIError for a refusal."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+        named: dict[str, Any] = {"server_hostname": peer.name} if peer else {}
         try:
             return await connect(
-                url, subprotocols=subprotocols or None, ssl=self._tls(url, kubelet), open_timeout=_CONNECT_SECONDS,  # type: ignore[arg-type]
+                url, subprotocols=subprotocols or None, ssl=peer.tls if peer else self._tls(url, kubelet),  # type: ignore[arg-type]
+                open_timeout=_CONNECT_SECONDS, **named,
                 compression=None, max_size=None, ping_interval=None, proxy=None, additional_headers=headers,
                 user_agent_header=None,
             )  # fmt: skip

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from apiserver import services
 from apiserver.streaming.asgi import Headers, Stream, first_of
-from apiserver.streaming.backend import bracketed, find, find_all, internal_ip, kubelet_port
+from apiserver.streaming.backend import Peer, bracketed, find, internal_ip, kubelet_port
 from apiserver.streaming.relay import carry
 from apiserver.streaming.rewrite import Page, link, readable
-from minikube_py.api import errors, selectors
+from minikube_py.api import errors
 from minikube_py.api.types import Obj
 
 _HOP_BY_HOP = frozenset(
@@ -64,16 +65,8 @@ async def serve_service(stream: Stream) -> None:
     if service is None:
         raise errors.not_found("services", target.name)
     port_name = _port_name(service, target.port)
-    slices = await _slices(stream, namespace, target.name)
-    endpoints = [
-        f"{bracketed(address)}:{port['port']}"
-        for piece in slices
-        for port in piece.get("ports") or []
-        if (port.get("name") or "") == port_name and port.get("port")
-        for endpoint in piece.get("endpoints") or []
-        if (endpoint.get("conditions") or {}).get("ready", True) is not False
-        for address in endpoint.get("addresses") or []
-    ]
+    slices = services.slices(stream.server.store, namespace, target.name)
+    endpoints = [f"{bracketed(host)}:{port}" for piece in slices for host, port in services.ready(piece, port_name)]
     if not endpoints:
         raise errors.ServiceUnavailable(f'no endpoints available for service "{stream.info.name}"')
     await _proxy(stream, target.scheme or "http", random.choice(endpoints))
@@ -115,25 +108,18 @@ def _port_name(service: Obj, wanted: str) -> str:
     raise errors.ServiceUnavailable(f'no service port "{wanted}" found for service "{name}"')
 
 
-async def _slices(stream: Stream, namespace: str, service: str) -> list[Obj]:
-    """The Service's EndpointSlices."""
-    prefix = f"/registry/endpointslices.discovery.k8s.io/{namespace}/"
-    selector = selectors.from_map({"kubernetes.io/service-name": service})
-    return await find_all(stream.server, prefix, selector)
-
-
 async def _proxy(stream: Stream, scheme: str, host: str, *, kubelet: bool = False) -> None:
     path = _remainder(stream)
     query = stream.scope["query_string"].decode("latin-1")
     suffix = f"?{query}" if query else ""
     if stream.is_websocket:
         url = f"{'wss' if scheme == 'https' else 'ws'}://{host}/{path or ''}{suffix}"
-        await _carry_websocket(stream, url, kubelet)
+        await carry_websocket(stream, url, forwarded(stream), kubelet=kubelet)
     elif path is None and stream.scope["method"] in ("GET", "HEAD"):
         await stream.respond(301, [(b"location", f"{stream.scope['path']}/{suffix}".encode())])
         await stream.write(b"", more=False)
     else:
-        await _carry_request(stream, f"{scheme}://{host}/{path or ''}{suffix}", kubelet)
+        await carry_request(stream, f"{scheme}://{host}/{path or ''}{suffix}", forwarded(stream), kubelet=kubelet)
 
 
 def _remainder(stream: Stream) -> str | None:
@@ -148,8 +134,16 @@ def _raw_path(stream: Stream) -> str:
     return raw.decode("latin-1")
 
 
-async def _carry_request(stream: Stream, url: str, kubelet: bool) -> None:
-    headers = _forwarded(stream)
+def target_of(stream: Stream) -> str:
+    """The path and query as the client wrote them."""
+    query = stream.scope["query_string"].decode("latin-1")
+    return _raw_path(stream).partition("?")[0] + (f"?{query}" if query else "")
+
+
+async def carry_request(
+    stream: Stream, url: str, headers: list[tuple[str, str]], peer: Peer | None = None, *, kubelet: bool = False
+) -> None:
+    """Ask the far side, and stream its answer back. A `peer` knows its own paths, so its pages stay as they are."""
     length = stream.header("content-length")
     chunked = bool(stream.header("transfer-encoding"))
     body: AsyncIterator[bytes] | None = stream.body() if chunked or int(length or 0) else None
@@ -157,12 +151,13 @@ async def _carry_request(stream: Stream, url: str, kubelet: bool) -> None:
         headers.append(("Content-Length", length))
     try:
         method = stream.scope["method"]
-        answer = await stream.backends.request(method, url, kubelet=kubelet, headers=headers, data=body)
+        request = stream.backends.request(method, url, kubelet=kubelet, peer=peer, headers=headers, data=body)
+        answer = await request
     except OSError as error:
         raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from error
     try:
-        prefix, host = _prefix(stream), urlsplit(url).netloc
-        page = _page(method, answer.headers, prefix, host)
+        prefix, host = "" if peer else _prefix(stream), urlsplit(url).netloc
+        page = None if peer else _page(method, answer.headers, prefix, host)
         await stream.respond(answer.status, _kept(answer.raw_headers, prefix, host, page))
 
         async def carry() -> None:
@@ -198,13 +193,13 @@ def _kept(raw: Iterable[tuple[bytes, bytes]], prefix: str, host: str, page: Page
         name = raw_name.lower()
         if name.decode("latin-1") in _HOP_BY_HOP or (page and name in (b"content-length", b"content-encoding")):
             continue
-        if name == b"location":
+        if name == b"location" and prefix:
             value = link(value.decode("latin-1"), prefix, host).encode("latin-1")
         kept.append((name, value))
     return kept
 
 
-def _forwarded(stream: Stream) -> list[tuple[str, str]]:
+def forwarded(stream: Stream) -> list[tuple[str, str]]:
     """The client's headers without those that were for us."""
     named = {name.strip().lower() for name in stream.header("connection").split(",")}
     headers = []
@@ -220,10 +215,13 @@ def _forwarded(stream: Stream) -> list[tuple[str, str]]:
     return headers
 
 
-async def _carry_websocket(stream: Stream, url: str, kubelet: bool) -> None:
+async def carry_websocket(
+    stream: Stream, url: str, headers: list[tuple[str, str]], peer: Peer | None = None, *, kubelet: bool = False
+) -> None:
+    """Open the WebSocket at the far side, accept the client's, and carry frames."""
     offered = list(stream.scope.get("subprotocols") or [])
     try:
-        far = await stream.backends.websocket(url, offered, kubelet=kubelet, headers=dict(_forwarded(stream)))
+        far = await stream.backends.websocket(url, offered, kubelet=kubelet, peer=peer, headers=headers)
     except OSError as error:
         raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from error
     async with far:

@@ -15,16 +15,18 @@ GROUPS = [
     "flowcontrol.apiserver.k8s.io", "resource.k8s.io", "rbac.authorization.k8s.io",
 ]  # fmt: skip
 
+LISTED = list(dict.fromkeys((row.group, row.version) for row in ROWS if row.group))
+
 
 def test_every_expected_group_is_there_and_prefers_one_of_its_versions() -> None:
-    listed = {group["name"]: group for group in discovery.groups(ROWS)["groups"]}
+    listed = {group["name"]: group for group in discovery.groups(LISTED)["groups"]}
     assert set(GROUPS) <= set(listed)
     for name, group in listed.items():
         assert group["preferredVersion"] in group["versions"]
-        assert discovery.group(ROWS, name) == {"kind": "APIGroup", "apiVersion": "v1", **group}
+        assert discovery.group(LISTED, name) == {"kind": "APIGroup", "apiVersion": "v1", **group}
     assert listed["autoscaling"]["preferredVersion"] == {"groupVersion": "autoscaling/v2", "version": "v2"}
     assert [one["version"] for one in listed["autoscaling"]["versions"]] == ["v2", "v1"]
-    assert discovery.group(ROWS, "nothing") is None
+    assert discovery.group(LISTED, "nothing") is None
     assert discovery.resources(ROWS, "apps", "v9") is None
 
 
@@ -45,8 +47,8 @@ def test_resources_name_their_subresources_and_foreign_kinds() -> None:
 
 @pytest.mark.parametrize("api_version", [discovery.V2, discovery.V2BETA1])
 def test_the_aggregated_form_says_the_same(api_version: str) -> None:
-    for core in (True, False):
-        document = discovery.aggregated(ROWS, core=core, api_version=api_version)
+    for listed in ([("", "v1")], LISTED):
+        document = discovery.aggregated(ROWS, listed, {}, api_version)
         assert document["apiVersion"] == api_version
         for group in document["items"]:
             name = group["metadata"].get("name", "")
@@ -57,7 +59,9 @@ def test_the_aggregated_form_says_the_same(api_version: str) -> None:
                 assert flattened(version["resources"]) == [
                     (one["name"], one["kind"], one["verbs"]) for one in plain["resources"]
                 ]
-    assert [one["metadata"].get("name", "") for one in discovery.aggregated(ROWS, core=True)["items"]] == [""]
+    stale = {"version": "v1", "resources": [], "freshness": "Stale"}
+    foreign = discovery.aggregated(ROWS, [*LISTED, ("other.example.com", "v1")], {("other.example.com", "v1"): stale})
+    assert foreign["items"][-1]["versions"] == [stale]
 
 
 def flattened(resources: list[Any]) -> list[tuple[str, str, list[str]]]:
