@@ -16,6 +16,7 @@ from pathlib import Path
 
 import orjson
 
+from apiserver.aggregation import local
 from apiserver.auth import front_proxy, policy
 from apiserver.auth.user import SERVER
 from apiserver.options import Options
@@ -65,6 +66,7 @@ def objects(options: Options) -> Iterator[Obj]:
     if options.cluster_dns:
         yield _dns_service(options.cluster_dns)
     yield from _flow_control()
+    yield from {local.name_of(row): local.service(row) for row in table.ROWS}.values()
     yield _trust(options)
 
 

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from apiserver.aggregation import priorities
+from apiserver.aggregation import local
 from apiserver.customresources.catalogue import version_order
 from apiserver.resources.row import Row
 from apiserver.storage.cache import Store
@@ -69,7 +69,7 @@ class APIServices:
         """Every named group and version, the most important group first, and in it the preferred version."""
         snapshot = self._current()
         there = dict.fromkeys([*((row.group, row.version) for row in rows if row.group), *snapshot.remote])
-        priority = {key: snapshot.priority.get(key) or priorities.of(*key) for key in there}
+        priority = {key: snapshot.priority.get(key) or local.priority(*key) for key in there}
         groups: dict[str, int] = {}
         for (group, _), (minimum, _) in priority.items():
             groups[group] = max(minimum, groups.get(group, 0))

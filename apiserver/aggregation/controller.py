@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from apiserver import services
-from apiserver.aggregation import availability, catalogue, priorities
+from apiserver.aggregation import availability, local
 from apiserver.aggregation.availability import Verdict
-from apiserver.aggregation.catalogue import COLLECTION, Remote, remote_of
+from apiserver.aggregation.catalogue import COLLECTION, remote_of
 from apiserver.aggregation.dial import Dialer
 from apiserver.aggregation.documents import Documents
 from apiserver.auth.user import SERVER
@@ -31,7 +31,6 @@ from minikube_py.api.types import Obj
 
 log = logging.getLogger(__name__)
 _KIND = "apiservices.apiregistration.k8s.io"
-_MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 _WOKEN_BY = (COLLECTION, DEFINITIONS, "/registry/services/", services.SLICES)
 _AGAIN_SECONDS, _FIRST_BACKOFF, _LONGEST_BACKOFF = 30.0, 0.5, 15.0
 _PARALLEL = 8
@@ -82,26 +81,18 @@ class AggregationController:
     # ---- what we serve ourselves -------------------------------------------------------------------------------------
 
     def _register(self) -> None:
-        wanted = {f"{row.version}.{row.group}": row for row in table.rows()}
+        wanted = {local.name_of(row): row for row in table.rows()}
         there = {name_of(service): service for service in self._registry.lister(_KIND)}
         for name, row in wanted.items():
-            group, version = priorities.of(row.group, row.version)
-            spec = {"version": row.version, "groupPriorityMinimum": group, "versionPriority": version}
-            managed = "true" if row.custom is not None else "onstart"
             if name not in there:
-                self._create(name, managed, {**spec, "group": row.group} if row.group else spec)
+                with contextlib.suppress(errors.AlreadyExists):
+                    self._registry.create(Call(self._row, "", name, SERVER), local.service(row))
         for name, service in there.items():
-            if name not in wanted and labels_of(service).get(_MANAGED):
+            if name not in wanted and labels_of(service).get(local.MANAGED):
                 with contextlib.suppress(errors.NotFound, errors.Conflict):
                     self._registry.remove(
                         _KIND, "", name, {"preconditions": {"uid": service["metadata"]["uid"]}}, SERVER
                     )
-
-    def _create(self, name: str, managed: str, spec: Obj) -> None:
-        metadata = {"name": name, "labels": {_MANAGED: managed}}
-        service: Obj = {"apiVersion": self._row.api_version, "kind": self._row.kind, "metadata": metadata, "spec": spec}
-        with contextlib.suppress(errors.AlreadyExists):
-            self._registry.create(Call(self._row, "", name, SERVER), service)
 
     # ---- what others serve -------------------------------------------------------------------------------------------
 
@@ -144,11 +135,3 @@ class AggregationController:
         kept = set(names)
         self._checked = {name: known for name, known in self._checked.items() if name in kept}
         self._documents.keep(kept)
-
-
-def unavailable(services: Iterable[Remote]) -> list[tuple[str, bool]]:
-    """Every remote APIService and whether it is out of order, for the metrics."""
-    return [(remote.name, not remote.available) for remote in services]
-
-
-__all__ = ["AggregationController", "catalogue", "unavailable"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from apiserver.strategies.base import Context, View
 from apiserver.strategies.validation.access import certificate_conditions
+from minikube_py.api.meta import set_condition
 from minikube_py.api.types import Obj
 
 # ---- what a field selector may name ----------------------------------------------------------------------------------
@@ -182,3 +183,10 @@ def deployment_changed(new: Obj, old: Obj) -> bool:
     """Annotations count too: the controller copies them to the ReplicaSet."""
     annotations = [x["metadata"].get("annotations") or {} for x in (new, old)]
     return bool(new.get("spec") != old.get("spec") or annotations[0] != annotations[1])
+
+
+def apiservice_create(obj: Obj, ctx: Context) -> None:
+    """What we serve ourselves is available from the start; of another server that has yet to be seen."""
+    if not (obj.get("spec") or {}).get("service"):
+        why = "Local APIServices are always available"
+        set_condition(obj.setdefault("status", {}), "Available", "True", ctx.now(), "Local", why)

@@ -159,7 +159,8 @@ POLICY: dict[str, Strategy] = {
         unconditional_update=False,
     ),
     "apiservices.apiregistration.k8s.io": Strategy(
-        name_rule=names.path_segment, checks=registration.apiservice, unconditional_update=False, initial_status={},
+        name_rule=names.path_segment, on_create=kinds.apiservice_create, checks=registration.apiservice,
+        unconditional_update=False, initial_status={},
     ),
     "flowschemas.flowcontrol.apiserver.k8s.io": Strategy(generation=True, initial_status={}),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": Strategy(generation=True, initial_status={}),

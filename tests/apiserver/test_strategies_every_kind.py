@@ -41,6 +41,8 @@ def prepared(manifest: Obj, namespace: str) -> Obj:
     for about in ("involvedObject", "regarding"):
         if about in obj:
             obj[about]["namespace"] = namespace
+    if row.plural == "apiservices":  # of a server behind a Service the status is written meanwhile
+        obj["spec"] = {name: obj["spec"][name] for name in obj["spec"].keys() - {"service", "insecureSkipTLSVerify"}}
     if row.plural == "certificatesigningrequests":
         obj["spec"]["request"] = signing_request()
     return obj
