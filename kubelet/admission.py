@@ -6,6 +6,7 @@ Upstream: pkg/kubelet/lifecycle/predicate.go.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from kubelet.pod_spec import lasting_containers
 from kubelet.status import Verdict
@@ -23,11 +24,46 @@ def refuse(pod: Obj, node: Obj, others: Iterable[Obj]) -> Verdict | None:
     return _resources(pod, node, running) or _selector(pod, node) or _ports(pod, running) or _taints(pod, node)
 
 
+@dataclass(frozen=True)
+class Shortage:
+    """A resource the node has too little of, in its own units."""
+
+    resource: str
+    requested: int
+    used: int
+    capacity: int
+
+    @property
+    def missing(self) -> int:
+        return self.used + self.requested - self.capacity
+
+
+def shortages(pod: Obj, node: Obj, others: Iterable[Obj]) -> list[Shortage]:
+    """What the node lacks for the pod."""
+    return list(_shortages(pod, node, list(others)))
+
+
+def only_short(pod: Obj, node: Obj, others: Iterable[Obj]) -> bool:
+    """Whether nothing but resources stands in the pod's way."""
+    return not (_selector(pod, node) or _ports(pod, list(others)) or _taints(pod, node))
+
+
 def _resources(pod: Obj, node: Obj, others: list[Obj]) -> Verdict | None:
+    found = next(_shortages(pod, node, others), None)
+    if found is None:
+        return None
+    message = (
+        f"Node didn't have enough resource: {found.resource}, requested: {found.requested}, used: {found.used}, "
+        f"capacity: {found.capacity}"
+    )
+    return Verdict(f"OutOf{found.resource}", f"Pod was rejected: {message}")
+
+
+def _shortages(pod: Obj, node: Obj, others: list[Obj]) -> Iterator[Shortage]:
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     limit = quantity.value(allocatable.get("pods", "110"))
     if len(others) + 1 > limit:
-        return _short("pods", 1, len(others), limit)
+        yield Shortage("pods", 1, len(others), limit)
     wanted = {name: count for name, count in pod_requests(pod).items() if count}
     held = [pod_requests(other) for other in others] if wanted else []
     for name, count in sorted(wanted.items()):
@@ -36,13 +72,7 @@ def _resources(pod: Obj, node: Obj, others: list[Obj]) -> Verdict | None:
         capacity = amount(name, allocatable.get(name, "0"))
         used = sum(requests.get(name, 0) for requests in held)
         if used + count > capacity:
-            return _short(name, count, used, capacity)
-    return None
-
-
-def _short(name: str, wanted: int, used: int, capacity: int) -> Verdict:
-    message = f"Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
-    return Verdict(f"OutOf{name}", f"Pod was rejected: {message}")
+            yield Shortage(name, count, used, capacity)
 
 
 def _selector(pod: Obj, node: Obj) -> Verdict | None:

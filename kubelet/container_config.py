@@ -16,7 +16,7 @@ from kubelet.options import Options
 from kubelet.pod_spec import host_network
 from kubelet.qos import container_limits
 from kubelet.runtime import labels
-from kubelet.runtime.base import ContainerConfig, Image, Info, Mount
+from kubelet.runtime.base import ContainerConfig, Image, Mount
 from kubelet.security import security_of
 from minikube_py.api import quantity
 from minikube_py.api.types import Obj
@@ -27,7 +27,7 @@ class Context:
     """What is known about the pod when one of its containers is made. `environment` is the finished one."""
 
     options: Options
-    info: Info
+    cgroup_parent: str
     directory: Path
     volumes: Mapping[str, Path]
     environment: Mapping[str, str]
@@ -69,7 +69,7 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         host_ipc=bool(spec.get("hostIPC")),
         host_network=host_network(pod),
         pid_container=_pid_container(pod, container, sandbox_id, context.running),
-        cgroup_parent=sandbox.cgroup_parent(options, context.info, pod),
+        cgroup_parent=context.cgroup_parent,
         runtime_handler=grant.runtime_handler,
         device_requests=grant.device_requests,
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal", ""),

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kubelet import cgroups, env, sandbox
+from kubelet import cgroups, env
 from kubelet.backoff import Backoff
 from kubelet.devices import setup as devices
 from kubelet.devices.base import DeviceManager
+from kubelet.eviction.manager import EvictionManager
+from kubelet.eviction.usage import Meter
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.dns import DNSServer
@@ -90,7 +92,9 @@ class Kubelet:
         nodes = self.informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
         services = self.informers.of(SERVICES)
         self.devices: DeviceManager = devices.make(options, info, clock)
-        self.agent = NodeAgent(options, client, self.runtime, info, self.devices, nodes, clock)
+        self.agent = NodeAgent(
+            options, client, self.runtime, info, self.devices, nodes, clock, lambda: self.eviction.conditions()
+        )
         self.events = EventRecorder(client, "kubelet", clock, options.node_name)
 
         def service_env(pod: Obj) -> dict[str, str]:
@@ -102,6 +106,7 @@ class Kubelet:
             policies = PolicyAgent(self.informers, options.profile, options.node_name, clock)
             self.extras, self.isolate = [policies], policies.isolate
         self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
+        self.eviction = self._eviction()
         if options.service_proxy:
             dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
             proxy = ServiceProxy(self.informers, lambda: proxy_scope(options, dns.port, host_ports(pods.list())), clock)
@@ -126,21 +131,43 @@ class Kubelet:
             if ended.is_set():
                 return
         self.manager.start(self.node, pods)
+        self.eviction.start()
         _log.info("node %s runs its pods", options.node_name)
 
     def stop(self) -> None:
         """Let go of everything; pods run on."""
-        for part in (self.manager, self.agent, self.server, self.node.probes, self.node.statuses, *self.extras):
+        for part in (
+            self.eviction,
+            self.manager,
+            self.agent,
+            self.server,
+            self.node.probes,
+            self.node.statuses,
+            *self.extras,
+        ):
             part.stop()
         self.informers.stop()
         self.devices.stop()
         self.events.stop()
         self.runtime.close()
 
+    def _eviction(self) -> EvictionManager:
+        options, clock, manager = self.options, self.clock, self.manager
+
+        def tell(pod: Obj | None, reason: str, message: str) -> None:
+            self.events.event(pod or self.agent.node(), "Warning", reason, message)
+
+        meter = Meter(options, self.runtime, self.node.cgroups, clock)
+        return EvictionManager(
+            options, meter, manager.occupying, manager.evict, tell, lambda: False, self.agent.changed, clock
+        )
+
     def _services(
         self, client: Client, info: Info, service_env: env.ServiceEnv, statuses: StatusWriter
     ) -> NodeServices:
         options, clock, runtime, manager = self.options, self.clock, self.runtime, self.manager
+        groups = cgroups.of(options, info)
+        groups.prepare_node(options)
         objects = ObjectCache(client, clock, options.sync_frequency)
         images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
 
@@ -149,16 +176,16 @@ class Kubelet:
 
         return NodeServices(
             options=options, clock=clock, runtime=runtime, network=self.network,
-            sandboxes=Sandboxes(options, runtime, self.network, info, self.isolate),
+            sandboxes=Sandboxes(options, runtime, self.network, groups, self.isolate),
             volumes=VolumeManager(Path(options.root_dir), clock),
             objects=objects, tokens=TokenCache(client, clock), images=images, devices=self.devices,
             terminator=Terminator(runtime, clock),
-            starter=Starter(options, info, runtime, images, objects, self.devices, service_env, clock),
+            starter=Starter(options, groups, runtime, images, objects, self.devices, service_env, clock),
             restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),
             probes=Probes(clock, runner(runtime), manager.wake, unhealthy),
             statuses=statuses, events=self.events, allocatable=self.agent.allocatable,
-            refuse=lambda pod: manager.refuse(pod, self.agent.node()),
-            remove_cgroup=lambda pod: cgroups.remove(sandbox.cgroup_parent(options, info, pod)),
+            refuse=lambda pod: self.eviction.refuse(pod) or manager.refuse(pod, self.agent.node()),
+            cgroups=groups,
         )  # fmt: skip
 
 

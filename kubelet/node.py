@@ -8,7 +8,7 @@ Upstream: pkg/kubelet/kubelet_node_status.go, component-helpers/apimachinery/lea
 
 import logging
 import threading
-from pathlib import Path
+from collections.abc import Callable
 
 from kubelet import node_status
 from kubelet.devices.base import DeviceManager
@@ -32,8 +32,10 @@ class NodeAgent:
 
     def __init__(
         self, options: Options, client: Client, runtime: Runtime, info: Info, devices: DeviceManager, informer: Informer,
-        clock: Clock,
+        clock: Clock, pressure: Callable[[], frozenset[str]] = frozenset,
     ) -> None:  # fmt: skip
+        """In: `pressure` gives the pressure conditions that are true."""
+        self._pressure = pressure
         self._options, self._client, self._runtime, self._info = options, client, runtime, info
         self._devices, self._informer, self._clock = devices, informer, clock
         self._stopped, self._wake = threading.Event(), threading.Event()
@@ -59,11 +61,11 @@ class NodeAgent:
         """The Node as the API has it; before it does, as we would register it."""
         return self._informer.get("", self._options.node_name) or {
             **node_status.registration(self._options, self._devices.labels()),
-            "status": {"allocatable": {**self._options.capacity, **self._devices.allocatable()}},
+            "status": {"allocatable": self.allocatable()},
         }
 
     def allocatable(self) -> dict[str, str]:
-        return {**self._options.capacity, **self._devices.allocatable()}
+        return {**node_status.allocatable(self._options), **self._devices.allocatable()}
 
     # --- status
 
@@ -132,7 +134,7 @@ class NodeAgent:
                 self._runtime.info()
         except RuntimeFault as error:
             problem = str(error)
-        readings = node_status.read(_existing(self._options.root_dir), problem)
+        readings = node_status.Readings(self._pressure(), problem)
         return node_status.status(
             self._options, self._info, self._images, readings, self._devices.capacity(), self._devices.allocatable(),
             old.get("conditions") or [], rfc3339(self._clock.now()),
@@ -182,8 +184,3 @@ class NodeAgent:
                 ]  # fmt: skip
             lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
             return client.create(LEASES, lease)
-
-
-def _existing(root_dir: str) -> Path:
-    path = Path(root_dir)
-    return path if path.exists() else Path("/")

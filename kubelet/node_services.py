@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubelet.backoff import Backoff
+from kubelet.cgroups import Cgroups
 from kubelet.devices.base import DeviceManager
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
@@ -27,7 +28,7 @@ from minikube_py.client.events import EventRecorder
 
 @dataclass
 class NodeServices:
-    """`allocatable` gives the node's as quantities, `refuse` is node admission, `remove_cgroup` clears up after a pod."""
+    """`allocatable` gives the node's as quantities, `refuse` is node admission."""
 
     options: Options
     clock: Clock
@@ -47,4 +48,4 @@ class NodeServices:
     events: EventRecorder
     allocatable: Callable[[], dict[str, str]]
     refuse: Callable[[Obj], Verdict | None]
-    remove_cgroup: Callable[[Obj], None]
+    cgroups: Cgroups

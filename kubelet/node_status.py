@@ -6,40 +6,43 @@ Upstream: pkg/kubelet/nodestatus/setters.go, pkg/kubelet/kubelet_node_status.go.
 """
 
 import contextlib
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubelet.eviction.thresholds import DISK_PRESSURE, MEMORY_PRESSURE, PID_PRESSURE, kept_free
 from kubelet.options import Options
 from kubelet.runtime.base import Image, Info
 from minikube_py import KUBERNETES_RELEASE
+from minikube_py.api import quantity
 from minikube_py.api.types import Obj
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
-_LEAST_MEMORY, _LEAST_DISK = 100 << 20, 0.10
 _MOST_IMAGES = 50
+_PRESSURE = {
+    # condition: ((reason, message) when false, the same when true)
+    MEMORY_PRESSURE: (
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    ),
+    DISK_PRESSURE: (
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+    ),
+    PID_PRESSURE: (
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What was measured: bytes of memory available, free part of the disk (0…1), whether the engine answers."""
+    """How the node is: which pressure conditions are true, and why the engine does not answer ("" when it does)."""
 
-    memory_available: int
-    disk_free: float
+    pressure: frozenset[str] = frozenset()
     runtime_error: str = ""
-
-
-def read(root: Path, runtime_error: str) -> Readings:
-    """Measure now."""
-    available = _LEAST_MEMORY
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                available = int(line.split()[1]) * 1024
-    disk = os.statvfs(root)
-    return Readings(available, disk.f_bavail / max(1, disk.f_blocks), runtime_error)
 
 
 def registration(options: Options, device_labels: Mapping[str, str | None]) -> Obj:
@@ -74,11 +77,20 @@ def status(
             {"type": "InternalIP", "address": options.node_ip}, {"type": "Hostname", "address": options.node_name},
         ],
         "capacity": {**options.capacity, **devices},
-        "allocatable": {**options.capacity, **allocatable_devices},
+        "allocatable": {**allocatable(options), **allocatable_devices},
         "conditions": conditions(readings, old, now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": options.port}},
         "images": [_image(image) for image in sorted(images, key=lambda i: -i.size)[:_MOST_IMAGES] if image.names],
         "nodeInfo": node_info(info),
+    }  # fmt: skip
+
+
+def allocatable(options: Options) -> dict[str, str]:
+    """What pods may be promised: the capacity less what has to stay free (see `eviction`)."""
+    kept = kept_free(options.eviction_thresholds, options.capacity)
+    return {
+        name: quantity.format(max(0, quantity.value(text) - kept[name]), binary=True) if kept.get(name) else text
+        for name, text in options.capacity.items()
     }  # fmt: skip
 
 
@@ -88,14 +100,12 @@ def _image(image: Image) -> Obj:
 
 def conditions(readings: Readings, old: Sequence[Obj], now: str) -> list[Obj]:
     """Our four conditions; a condition's transition time moves only when its status does."""
-    memory, disk = readings.memory_available < _LEAST_MEMORY, readings.disk_free < _LEAST_DISK
     ready = not readings.runtime_error
     wanted = [
-        ("MemoryPressure", memory, "KubeletHasInsufficientMemory" if memory else "KubeletHasSufficientMemory",
-         "kubelet has insufficient memory available" if memory else "kubelet has sufficient memory available"),
-        ("DiskPressure", disk, "KubeletHasDiskPressure" if disk else "KubeletHasNoDiskPressure",
-         "kubelet has disk pressure" if disk else "kubelet has no disk pressure"),
-        ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        (kind, kind in readings.pressure, *_PRESSURE[kind][kind in readings.pressure])
+        for kind in (MEMORY_PRESSURE, DISK_PRESSURE, PID_PRESSURE)
+    ]  # fmt: skip
+    wanted += [
         ("Ready", ready, "KubeletReady" if ready else "KubeletNotReady",
          "kubelet is posting ready status" if ready else f"container runtime is down: {readings.runtime_error}"),
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kubelet.eviction import thresholds
 from minikube_py.api import quantity
 
 _DEFAULT_CAPACITY = {"cpu": "2", "memory": "4Gi", "pods": "110", "ephemeral-storage": "20Gi"}
@@ -52,6 +53,21 @@ class Options:
     service_cluster_ip_range: str = ""
     pause_image: str = "registry.k8s.io/pause:3.10"
     pod_pids_limit: int = 0
+    max_pids: int = 0
+    eviction_hard: str = thresholds.DEFAULT_HARD
+    eviction_soft: str = ""
+    eviction_soft_grace_period: str = ""
+    eviction_minimum_reclaim: str = ""
+    eviction_max_pod_grace_period: int = 0
+    eviction_pressure_transition_period: float = 300.0
+    eviction_monitoring_period: float = 10.0
+
+    @property
+    def eviction_thresholds(self) -> tuple[thresholds.Threshold, ...]:
+        """Raises ValueError with one sentence."""
+        return thresholds.parse(
+            self.eviction_hard, self.eviction_soft, self.eviction_soft_grace_period, self.eviction_minimum_reclaim
+        )
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -60,17 +76,19 @@ def parse(argv: Sequence[str]) -> Options:
     text = [
         "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
         "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "tls-cert", "tls-key",
-        "client-ca", "nvml-library", "gpus", "pause-image",
+        "client-ca", "nvml-library", "gpus", "pause-image", "eviction-hard", "eviction-soft", "eviction-soft-grace-period",
+        "eviction-minimum-reclaim",
     ]  # fmt: skip
     required = {"kubeconfig", "node-name", "root-dir"}
     for name in text:
         parser.add_argument(f"--{name}", required=name in required, default=argparse.SUPPRESS)
     for name in (
         "node-status-update-frequency", "node-lease-renew-interval", "sync-frequency", "relist-period",
-        "crash-backoff", "crash-backoff-max", "image-backoff",
+        "crash-backoff", "crash-backoff-max", "image-backoff", "eviction-pressure-transition-period",
+        "eviction-monitoring-period",
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=float, default=argparse.SUPPRESS, metavar="SECONDS")
-    for name in ("port", "node-lease-duration", "pod-pids-limit"):
+    for name in ("port", "node-lease-duration", "pod-pids-limit", "max-pids", "eviction-max-pod-grace-period"):
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--runtime", choices=("docker", "simulated"), default=argparse.SUPPRESS)
     parser.add_argument("--network", choices=("own", "docker", "none"), default=argparse.SUPPRESS)
@@ -79,7 +97,12 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--register-taints", type=_listed, default=argparse.SUPPRESS, metavar="KEY=VALUE:EFFECT,…")
     parser.add_argument("--capacity", type=_capacity, default=argparse.SUPPRESS, metavar="cpu=2,memory=4Gi,pods=110")
     parser.add_argument("--node-labels", type=_pairs, default=argparse.SUPPRESS, metavar="K=V,…")
-    return Options(**vars(parser.parse_args(argv)))
+    options = Options(**vars(parser.parse_args(argv)))
+    try:
+        _ = options.eviction_thresholds
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -11,20 +11,23 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping
 
-from kubelet import admission, cgroups, sandbox
+from kubelet import admission, preemption
 from kubelet.executor import KeyedExecutor
 from kubelet.lifecycle import together
 from kubelet.node_services import NodeServices
+from kubelet.pod_spec import grace_period
 from kubelet.pod_worker import PodWorker
 from kubelet.runtime import labels
 from kubelet.runtime.base import RUNNING, EventStream, RuntimeFault, Summary
 from kubelet.status import Verdict
 from minikube_py.api.meta import uid_of
+from minikube_py.api.podresources import is_critical
 from minikube_py.api.types import Obj
 from minikube_py.client.informer import Informer
 
 _log = logging.getLogger(__name__)
 _RELIST, _ORPHAN = "relist", "orphan/"
+_PATIENCE = 10.0
 
 
 class PodManager:
@@ -88,16 +91,47 @@ class PodManager:
         ]  # fmt: skip
         return min(found, key=lambda pod: "deletionTimestamp" in pod["metadata"], default=None)
 
+    def occupying(self) -> list[Obj]:
+        """The pods that use the node: let in, and not yet ended."""
+        with self._lock:
+            return [worker.pod for worker in self._workers.values() if worker.occupies]
+
     def refuse(self, pod: Obj, node: Obj) -> Verdict | None:
         """Node admission, one pod at a time; the pod counts from the moment it is let in."""
         with self._admission:
-            with self._lock:
-                others = [w.pod for uid, w in self._workers.items() if w.occupies and uid != uid_of(pod)]
-                worker = self._workers.get(uid_of(pod))
+            others = [other for other in self.occupying() if uid_of(other) != uid_of(pod)]
             verdict = admission.refuse(pod, node, others)
+            if verdict is not None and is_critical(pod) and admission.only_short(pod, node, others):
+                missing = {short.resource: short.missing for short in admission.shortages(pod, node, others)}
+                if self._make_room(preemption.victims(pod, others, missing)):
+                    verdict = None
+            with self._lock:
+                worker = self._workers.get(uid_of(pod))
             if worker is not None:
                 worker.admitted = verdict is None
             return verdict
+
+    def _make_room(self, victims: list[Obj] | None) -> bool:
+        """End these pods, and wait until they have ended."""
+        if victims is None:
+            return False
+        for victim in victims:
+            self._node.events.event(victim, "Warning", preemption.VERDICT.reason, preemption.VERDICT.message)
+            self.evict(victim, preemption.VERDICT, None)
+        until = self._node.clock.monotonic() + max((grace_period(victim) for victim in victims), default=0) + _PATIENCE
+        gone = {uid_of(victim) for victim in victims}
+        while gone & {uid_of(pod) for pod in self.occupying()} and self._node.clock.monotonic() < until:
+            self._node.clock.wait(self._stopped, 0.05)
+        return True
+
+    def evict(self, pod: Obj, verdict: Verdict, grace: int | None) -> bool:
+        """End a pod for the node's sake. Out: False when there is none. In: `grace` seconds, None = the pod's own."""
+        with self._lock:
+            worker = self._workers.get(uid_of(pod))
+        if worker is None or not worker.evict(verdict, grace):
+            return False
+        self._executor.add(uid_of(pod))
+        return True
 
     def _sync(self, key: str) -> float | None:
         if key == _RELIST:
@@ -132,8 +166,7 @@ class PodManager:
 
     def _traces(self) -> set[str]:
         """The uids of pods that left directories or cgroups here; containers are found by the first relist."""
-        options = self._node.options
-        return {*self._node.volumes.pods_on_disk(), *cgroups.leftovers(options.profile, options.node_name)}
+        return {*self._node.volumes.pods_on_disk(), *self._node.cgroups.leftovers()}
 
     @staticmethod
     def _by_pod(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
@@ -198,7 +231,7 @@ class PodManager:
             node.network.teardown(uid)
             node.devices.release(uid)
             node.volumes.teardown(uid)
-            cgroups.remove(sandbox.cgroup_path(node.options, uid))
+            node.cgroups.remove(uid)
         except (RuntimeFault, OSError) as error:
             _log.warning("orphaned pod %s: %s", uid, error)
             return 2.0

@@ -22,7 +22,8 @@ from kubelet.node_services import NodeServices
 from kubelet.observation import Observation
 from kubelet.pod_spec import container_of, field_path, grace_period, host_network
 from kubelet.pod_view import PodView
-from kubelet.runtime.base import EXITED, RuntimeFault, RuntimeUnavailable, Status
+from kubelet.qos import pod_limits
+from kubelet.runtime.base import EXITED, Resources, RuntimeFault, RuntimeUnavailable, Status
 from kubelet.start_container import Surroundings
 from kubelet.status import FAILED, SUCCEEDED, Verdict
 from kubelet.volumes.sources import Sources
@@ -43,6 +44,8 @@ class PodWorker:
         self.admitted = self.ended = self.gone = False
         self._removed = self._ending = False
         self._verdict: Verdict | None = None
+        self._eviction: tuple[Verdict, int | None] | None = None
+        self._limited: Resources | None = None
         self.view = PodView(node.runtime, self.uid)
         self._waiting: dict[str, tuple[str, str]] = {}
         self._trouble = 0
@@ -63,6 +66,15 @@ class PodWorker:
         """The API object is gone: nobody waits for the pod any more, so it gets little time."""
         self._removed = True
         self._hurry(_SMALL_GRACE)
+
+    def evict(self, verdict: Verdict, grace: int | None) -> bool:
+        """End the pod, whatever its restart policy. Out: whether there was anything to end. `grace` None is the pod's own."""
+        if self.ended or self._eviction is not None or not self.admitted:
+            return False
+        self._eviction = verdict, grace
+        if grace is not None:
+            self._hurry(grace)
+        return True
 
     @property
     def occupies(self) -> bool:
@@ -93,7 +105,9 @@ class PodWorker:
     # --- live
 
     def _must_end(self) -> bool:
-        if self._ending or self._removed or is_terminating(self.pod):
+        if self._eviction is not None and self._verdict is None:
+            self._verdict = self._eviction[0]
+        if self._ending or self._removed or self._eviction is not None or is_terminating(self.pod):
             return True
         if (self.pod.get("status") or {}).get("phase") in (SUCCEEDED, FAILED):
             return True
@@ -112,6 +126,7 @@ class PodWorker:
         if not self.admitted and not self._admit():
             return self._end()
         waits: list[float] = []
+        self._limit_pod(waits)
         for _ in range(_MAX_ROUNDS):
             seen = self.view.observed()
             probes = self.node.probes
@@ -121,6 +136,7 @@ class PodWorker:
                 return self._end()
             if not plan or not self._carry_out(plan, waits):
                 break
+            self._limit_pod(waits)
             if self._must_end():
                 return self._end()
         self._refresh_volumes(waits)
@@ -187,6 +203,18 @@ class PodWorker:
             return False
         self.view.inspect(resize.status.id)
         return True
+
+    def _limit_pod(self, waits: list[float]) -> None:
+        """Keep the pod's own cgroup at what its spec says; what the kernel refuses (less than is in use) is tried again."""
+        wanted = pod_limits(self.pod)
+        if wanted == self._limited or self.view.observed().sandbox is None:
+            return
+        try:
+            self.node.cgroups.prepare(self.pod, self.node.options.pod_pids_limit)
+            self._limited = wanted
+        except OSError as error:
+            _log.info("pod %s keeps its limits for now: %s", self.pod["metadata"]["name"], error)
+            waits.append(self._later())
 
     def _make_sandbox(self, attempt: int, waits: list[float]) -> bool:
         node = self.node
@@ -319,9 +347,7 @@ class PodWorker:
         node.probes.follow(self.pod, (), "")
         running = seen.running()
         if running:
-            grace = min(_SMALL_GRACE, grace_period(self.pod)) if self._removed else grace_period(self.pod)
-            grace = max(1, grace)
-            node.terminator.stop_all(self.pod, running, grace, self._ip(seen), self._notify)
+            node.terminator.stop_all(self.pod, running, self._grace(), self._ip(seen), self._notify)
             for status in running:
                 self.view.inspect(status.id)
         for sandbox in seen.sandboxes:
@@ -343,6 +369,13 @@ class PodWorker:
         self._conclude(final_ip)
         return None
 
+    def _grace(self) -> int:
+        """Seconds of patience with the containers."""
+        own = grace_period(self.pod)
+        if self._eviction is not None and self._eviction[1] is not None:
+            own = min(own, self._eviction[1])
+        return max(1, min(_SMALL_GRACE, own) if self._removed else own)
+
     def _conclude(self, ip: str) -> None:
         """Nothing of the pod runs any more: report that, or, when the API object is gone, remove the last traces."""
         if self._removed:
@@ -355,7 +388,7 @@ class PodWorker:
         for status in self.view.observed().everything():
             node.runtime.remove(status.id)
         node.volumes.teardown(self.uid)
-        node.remove_cgroup(self.pod)
+        node.cgroups.remove(self.uid)
         node.images.forget(self.uid)
         node.restarts.forget(f"{self.uid}_")
         node.statuses.forget(self.uid)

@@ -6,13 +6,12 @@ Upstream: pkg/apis/core/v1/helper/qos/qos.go, pkg/kubelet/qos/policy.go, pkg/kub
 """
 
 from kubelet.runtime.base import Resources
-from minikube_py.api import quantity
-from minikube_py.api.podresources import amounts
+from minikube_py.api import podresources
+from minikube_py.api.podresources import BEST_EFFORT, GUARANTEED, amounts, is_critical, limits_of
 from minikube_py.api.types import Obj
 
 _MIN_SHARES, _MAX_SHARES = 2, 262_144
 _PERIOD, _MIN_QUOTA = 100_000, 1_000
-GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 
 
 def is_sidecar(container: Obj) -> bool:
@@ -26,37 +25,27 @@ def requests_of(container: Obj) -> dict[str, int]:
     return amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
 
 
-def limits_of(container: Obj) -> dict[str, int]:
-    return amounts((container.get("resources") or {}).get("limits"))
-
-
 def qos_class(pod: Obj) -> str:
-    """The class the API server set, or the one that follows from cpu and memory of all containers."""
-    known = (pod.get("status") or {}).get("qosClass")
-    if known:
-        return str(known)
-    guaranteed, any_set = True, False
-    for container in [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or [])]:
-        resources = container.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        for name in ("cpu", "memory"):
-            limit, request = limits.get(name), requests.get(name, limits.get(name))
-            any_set = any_set or limit is not None or request is not None
-            if limit is None or quantity.compare(limit, request or 0) != 0:
-                guaranteed = False
-    if not any_set:
-        return BEST_EFFORT
-    return GUARANTEED if guaranteed else BURSTABLE
+    """The class the API server set, or the one that follows from cpu and memory."""
+    return str((pod.get("status") or {}).get("qosClass") or podresources.qos_class(pod))
 
 
 def oom_score_adj(pod: Obj, container: Obj, node_memory: int) -> int:
-    """Guaranteed and critical pods −997, best effort 1000, the rest by the share of the node's memory they asked for."""
+    """Guaranteed and critical pods −997, best effort 1000, the rest by the share of the node's memory they asked for.
+
+    What a pod requests as a whole beyond its containers' own requests counts for all its containers alike.
+    """
     qos = qos_class(pod)
-    if (pod["spec"].get("priority") or 0) >= 2_000_000_000 or qos == GUARANTEED:
+    if is_critical(pod) or qos == GUARANTEED:
         return -997
     if qos == BEST_EFFORT:
         return 1000
-    score = 1000 - (1000 * requests_of(container).get("memory", 0)) // max(1, node_memory)
+    request = requests_of(container).get("memory", 0)
+    whole = amounts((pod["spec"].get("resources") or {}).get("requests")).get("memory", 0)
+    if whole:
+        group = pod["spec"]["containers"]
+        request += max(0, whole - sum(requests_of(one).get("memory", 0) for one in group)) // len(group)
+    score = 1000 - (1000 * request) // max(1, node_memory)
     return min(max(score, 3), 999)
 
 
@@ -70,6 +59,22 @@ def container_limits(pod: Obj, container: Obj, node_memory: int, pids: int = 0) 
         memory=limits.get("memory", 0),
         pids=pids,
         oom_score_adj=oom_score_adj(pod, container, node_memory),
+    )
+
+
+def pod_limits(pod: Obj, pids: int = 0) -> Resources:
+    """The numbers of the pod's own cgroup; a limit that some container lacks is none of the pod's either."""
+    if qos_class(pod) == BEST_EFFORT:
+        return Resources(cpu_shares=_MIN_SHARES, pids=pids)
+    spec, limits = pod["spec"], podresources.pod_limits(pod)
+    whole = (spec.get("resources") or {}).get("limits") or {}
+    everyone = [limits_of(container) for container in (*spec["containers"], *(spec.get("initContainers") or ()))]
+    kept = {name for name in ("cpu", "memory") if name in whole or all(own.get(name) for own in everyone)}
+    return Resources(
+        cpu_shares=cpu_shares(podresources.pod_requests(pod).get("cpu", 0)),
+        cpu_quota=cpu_quota(limits["cpu"]) if "cpu" in kept else 0,
+        memory=limits["memory"] if "memory" in kept else 0,
+        pids=pids,
     )
 
 

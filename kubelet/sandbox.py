@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubelet import dns
+from kubelet.cgroups import Cgroups
 from kubelet.network.pod_network import PodNetwork
 from kubelet.options import Options
 from kubelet.pod_spec import host_network
 from kubelet.runtime import labels
-from kubelet.runtime.base import Info, Mount, NameConflict, Runtime, SandboxConfig, Status, Summary
+from kubelet.runtime.base import Mount, NameConflict, Runtime, SandboxConfig, Status, Summary
 from minikube_py.api.types import Obj
 
 
@@ -25,7 +26,7 @@ class Sandboxes:
     options: Options
     runtime: Runtime
     network: PodNetwork
-    info: Info
+    cgroups: Cgroups
     isolate: Callable[[Obj, str], None] = lambda pod, ip: None
 
     def address_for(self, pod: Obj) -> str:
@@ -39,12 +40,16 @@ class Sandboxes:
         """
         ip = self.address_for(pod)
         write_files(self.options, pod, ip, directory)
-        config = sandbox_config(self.options, self.info, pod, attempt, ip, self.network.engine_network)
+        self.cgroups.prepare(pod, self.options.pod_pids_limit)
+        parent = self.cgroups.parent(pod)
+        config = sandbox_config(self.options, parent, pod, attempt, ip, self.network.engine_network)
         try:
             status = self.runtime.run_sandbox(config)
         except NameConflict:  # an earlier call that seemed to fail made it after all
             self._remove_leftover(pod, attempt)
             status = self.runtime.run_sandbox(config)
+        if parent.endswith(".slice"):  # made by systemd together with the sandbox
+            self.cgroups.prepare(pod, self.options.pod_pids_limit)
         self.connect(pod, status)
         return status
 
@@ -64,7 +69,9 @@ def _is_sandbox(summary: Summary) -> bool:
     return summary.labels.get(labels.CONTAINER_NAME) == labels.SANDBOX_NAME
 
 
-def sandbox_config(options: Options, info: Info, pod: Obj, attempt: int, ip: str, engine_network: str) -> SandboxConfig:
+def sandbox_config(
+    options: Options, cgroup_parent: str, pod: Obj, attempt: int, ip: str, engine_network: str
+) -> SandboxConfig:
     """Pure. In: `engine_network` "" when we wire the pod ourselves."""
     spec = pod["spec"]
     hostname, _ = dns.names_of(pod, options.cluster_domain, options.node_name)
@@ -80,28 +87,12 @@ def sandbox_config(options: Options, info: Info, pod: Obj, attempt: int, ip: str
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
         sysctls={entry["name"]: entry["value"] for entry in context.get("sysctls") or []},
-        cgroup_parent=cgroup_parent(options, info, pod),
+        cgroup_parent=cgroup_parent,
         port_mappings=tuple(
             (port.get("hostIP", ""), port["hostPort"], port["containerPort"], port.get("protocol", "TCP"))
             for port in ports
         ),
     )
-
-
-def cgroup_parent(options: Options, info: Info, pod: Obj) -> str:
-    """One cgroup per pod: a path for the cgroupfs driver, a slice for systemd's."""
-    uid = pod["metadata"]["uid"]
-    if info.cgroup_driver == "systemd":
-        parts = (part.replace("-", "_") for part in ("minikube_py", options.profile, options.node_name, f"pod{uid}"))
-        return "-".join(parts) + ".slice"
-    if info.cgroup_driver == "cgroupfs":
-        return cgroup_path(options, uid)
-    return ""
-
-
-def cgroup_path(options: Options, uid: str) -> str:
-    """Where the cgroupfs driver keeps a pod's cgroup."""
-    return f"/minikube-py/{options.profile}/{options.node_name}/pod{uid}"
 
 
 def write_files(options: Options, pod: Obj, ip: str, directory: Path) -> None:

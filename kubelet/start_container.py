@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubelet import container_config, env
+from kubelet.cgroups import Cgroups
 from kubelet.decide import Start
 from kubelet.devices.base import DeviceError, DeviceManager
 from kubelet.downward import View
@@ -23,7 +24,6 @@ from kubelet.runtime import labels
 from kubelet.runtime.base import (
     ContainerConfig,
     Image,
-    Info,
     NameConflict,
     Runtime,
     RuntimeFault,
@@ -52,7 +52,7 @@ class Starter:
     """Starts containers of one node."""
 
     options: Options
-    info: Info
+    cgroups: Cgroups
     runtime: Runtime
     images: Images
     objects: ObjectCache
@@ -95,7 +95,8 @@ class Starter:
             grant = self.devices.grant(pod, container)
             environment = env.build(pod, container, self.services(pod), get, around.view)
             context = container_config.Context(
-                self.options, self.info, around.directory, around.volumes, environment, image, grant, around.running
+                self.options, self.cgroups.parent(pod), around.directory, around.volumes, environment, image, grant,
+                around.running,
             )  # fmt: skip
             return container_config.build(pod, container, start.attempt, around.sandbox.id, context)
         except (APIError, OSError) as error:

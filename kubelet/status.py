@@ -20,12 +20,21 @@ _OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", 
 
 
 @dataclass(frozen=True)
+class Disruption:
+    """The DisruptionTarget condition: somebody else's need ended the pod."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A phase that does not follow from the containers: a pod rejected, evicted, or past its deadline."""
 
     reason: str
     message: str
     phase: str = FAILED
+    disruption: Disruption | None = None
 
 
 def generate(
@@ -49,7 +58,7 @@ def generate(
         **{key: value for key, value in old.items() if key in _KEPT},
         "observedGeneration": pod["metadata"].get("generation", 1),
         "phase": phase,
-        "conditions": _conditions(pod, seen, phase, init, main, initialized, pod_ip, now),
+        "conditions": _conditions(pod, seen, phase, init, main, initialized, pod_ip, now, verdict),
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
         "startTime": old.get("startTime") or start_time,
@@ -137,7 +146,7 @@ def _exit_code(entry: Obj) -> int | None:
 
 def _conditions(
     pod: Obj, seen: Observation, phase: str, init: Sequence[Obj], main: Sequence[Obj], initialized: bool, pod_ip: str,
-    now: str,
+    now: str, verdict: Verdict | None,
 ) -> list[Obj]:  # fmt: skip
     spec, generation = pod["spec"], pod["metadata"].get("generation", 1)
     holder: Obj = {"conditions": [dict(old) for old in (pod.get("status") or {}).get("conditions") or []]}
@@ -154,6 +163,8 @@ def _conditions(
         "Ready": _ready(pod, phase, ready),
         "PodScheduled": (True, "", ""),
     }
+    if verdict and verdict.disruption:
+        wanted["DisruptionTarget"] = (True, verdict.disruption.reason, verdict.disruption.message)
     for kind, (value, reason, message) in wanted.items():
         set_condition(holder, kind, "True" if value else "False", now, reason, message)
     for condition in holder["conditions"]:

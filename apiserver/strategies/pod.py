@@ -2,7 +2,7 @@
 
 Who calls it: the strategy table. Invariant: a Pod's spec is settled at creation, but for the few fields named here;
 `status.qosClass` never changes. A pod nobody runs (unscheduled, finished) is deleted at once.
-Upstream: pkg/registry/core/pod/strategy.go, pkg/apis/core/helper/qos, pkg/apis/core/validation (ValidatePodUpdate).
+Upstream: pkg/registry/core/pod/strategy.go, pkg/apis/core/validation (ValidatePodUpdate).
 """
 
 import copy
@@ -12,9 +12,9 @@ from apiserver.strategies.base import Context, View
 from apiserver.strategies.checks import forbidden, invalid, missing, one_of, unique
 from apiserver.strategies.validation import pod as validation
 from apiserver.strategies.validation import resources
-from minikube_py.api import quantity
 from minikube_py.api.errors import Cause
 from minikube_py.api.meta import set_condition
+from minikube_py.api.podresources import qos_class
 from minikube_py.api.types import Obj
 
 _FINISHED = ("Succeeded", "Failed")
@@ -30,23 +30,6 @@ _PHASES = ("Failed", "Pending", "Running", "Succeeded", "Unknown")
 
 def containers_of(spec: Obj) -> list[Obj]:
     return [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-
-
-def qos_class(pod: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, from cpu and memory requests and limits alone."""
-    spec = pod.get("spec") or {}
-    levels = [spec] if (spec.get("resources") or {}) else containers_of(spec)
-    any_set, all_equal = False, True
-    for holder in levels:
-        wanted = holder.get("resources") or {}
-        for name in ("cpu", "memory"):
-            request, limit = ((wanted.get(kind) or {}).get(name) or "0" for kind in ("requests", "limits"))
-            request, limit = quantity.parse(request), quantity.parse(limit)
-            any_set = any_set or request > 0 or limit > 0
-            all_equal = all_equal and limit > 0 and request == limit
-    if not any_set:
-        return "BestEffort"
-    return "Guaranteed" if all_equal else "Burstable"
 
 
 def on_create(obj: Obj, ctx: Context) -> None:

@@ -235,6 +235,16 @@ class Stats:
 
 
 @dataclass(frozen=True)
+class DiskUsage:
+    """What one container has on disk: its writable layer and its logs, in bytes, and how many files the layer has."""
+
+    container_id: str
+    layer: int = 0
+    logs: int = 0
+    inodes: int = 0
+
+
+@dataclass(frozen=True)
 class Info:
     """The engine itself."""
 
@@ -333,6 +343,9 @@ class Runtime(Protocol):
         """All files of an image that is present, as the pieces of a tar. Raises ImageNotFound."""
 
     def stats(self, container_ids: Sequence[str]) -> list[Stats]: ...
+
+    def disk_usage(self, container_ids: Sequence[str]) -> list[DiskUsage]:
+        """What containers have on disk; those that are gone are left out."""
 
     def events(self) -> EventStream:
         """Events from now on. The first one delivered is always "relist", and again after every gap."""

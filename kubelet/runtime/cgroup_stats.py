@@ -1,7 +1,8 @@
 """What a process's cgroup has used, read from the kernel: both hierarchies, versions 1 and 2.
 
-Who calls it: `runtime.docker`. Why not the engine's own stats: it fails for every container that joins a sandbox it did not
-wire (it looks for the sandbox's network first and gives up), and it costs a request per container.
+Who calls it: `runtime.docker` for a container's process, `kubelet.cgroups` for those of pods and of the node.
+Why not the engine's own stats: it fails for every container that joins a sandbox it did not wire (it looks for the sandbox's
+network first and gives up), and it costs a request per container.
 Invariant: a reading that is not there is 0; nothing is raised for a process that has just gone.
 """
 
@@ -24,7 +25,15 @@ def read(container_id: str, pid: int) -> Stats | None:
         _, controllers, path = line.split(":", 2)
         for name in controllers.split(","):
             places[name] = _ROOT / name / path.lstrip("/") if name else _ROOT / path.lstrip("/")
-    return _version1(container_id, places) if "memory" in places else _version2(container_id, places[""])
+    return at(container_id, places)
+
+
+def at(name: str, places: dict[str, Path]) -> Stats | None:
+    """The usage of one cgroup. In: its directory by controller; with version 2 the only controller is "".
+
+    Out: None when there is no such cgroup.
+    """
+    return _version1(name, places) if "memory" in places else _version2(name, places[""])
 
 
 def _version1(container_id: str, places: dict[str, Path]) -> Stats | None:

@@ -19,10 +19,11 @@ import requests
 from docker import errors as docker_errors
 from docker.utils import parse_repository_tag
 
-from kubelet.runtime import cgroup_stats, docker_create, docker_read, labels, netns
+from kubelet.runtime import cgroup_stats, disk, docker_create, docker_read, labels, netns
 from kubelet.runtime.base import (
     ContainerConfig,
     ContainerNotFound,
+    DiskUsage,
     Event,
     ExecResult,
     Image,
@@ -90,6 +91,7 @@ class DockerRuntime:
         self._api: Any = docker.APIClient(
             self.host, version="auto", timeout=timeout, max_pool_size=pool_size, num_pools=8, user_agent="minikube-py"
         )
+        self._places: dict[str, tuple[str, str]] = {}
         self._oom_floor = -1000 if netns.may_lower_oom_score() else 0
 
     @_faults
@@ -313,6 +315,29 @@ class DockerRuntime:
                     stats = docker_read.stats(container_id, self._api.stats(container_id, stream=False, one_shot=True))
                 found.append(stats)
         return found
+
+    @_faults
+    def disk_usage(self, container_ids: Sequence[str]) -> list[DiskUsage]:
+        found: list[DiskUsage] = []
+        for container_id in container_ids:
+            with contextlib.suppress(docker_errors.NotFound):
+                found.append(self._disk_usage(container_id))
+        return found
+
+    def _disk_usage(self, container_id: str) -> DiskUsage:
+        places = self._places.get(container_id)
+        if places is None:
+            places = docker_read.places(self._api.inspect_container(container_id))
+            self._places[container_id] = places
+            if len(self._places) > 4096:
+                self._places.pop(next(iter(self._places)))
+        layer, log = places
+        if layer and os.path.isdir(layer):
+            used, inodes = disk.used(layer)
+            return DiskUsage(container_id, used, disk.logs(log), inodes)
+        # Another storage driver, or an engine whose files are not ours to see: let it count.
+        answer = self._api._get(self._api._url("/containers/{0}/json", container_id), params={"size": 1})
+        return DiskUsage(container_id, int(self._api._result(answer, True).get("SizeRw") or 0), disk.logs(log))
 
     @_faults
     def events(self) -> "DockerEvents":

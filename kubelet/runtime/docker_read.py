@@ -57,6 +57,12 @@ def _limits(host: Obj) -> Resources:
     )  # fmt: skip
 
 
+def places(found: Obj) -> tuple[str, str]:
+    """Where a container's writable layer and its log are, from a `GET /containers/ID/json` answer; "" for what it hides."""
+    data = (found.get("GraphDriver") or {}).get("Data") or {}
+    return data.get("UpperDir") or "", found.get("LogPath") or ""
+
+
 def image(found: Obj) -> Image:
     """A `GET /images/NAME/json` answer."""
     config = found.get("Config") or {}

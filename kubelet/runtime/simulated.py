@@ -2,8 +2,9 @@
 
 Who calls it: `kubelet.main` for `--runtime simulated`; most tests of the pod worker. Invariants: it holds the same contract as
 the Docker runtime (one test suite for both), and a pod costs a few hundred bytes, no thread and no process.
-How a simulated container behaves is said by annotations of its pod, or by its command where that is obvious:
-`sleep N` ends after N seconds, `true`/`false`/`exit N` at once, anything else runs until it is stopped.
+How a simulated container behaves is said by its command where that is obvious: `sleep N` ends after N seconds,
+`true`/`false`/`exit N` at once, anything else runs until it is stopped. What it uses is said by its environment:
+SIMULATED_MEMORY and SIMULATED_DISK (quantities), SIMULATED_PIDS.
 """
 
 import heapq
@@ -23,6 +24,7 @@ from kubelet.runtime.base import (
     SANDBOX,
     ContainerConfig,
     ContainerNotFound,
+    DiskUsage,
     Event,
     ExecResult,
     Image,
@@ -45,6 +47,7 @@ from kubelet.runtime.simulated_streams import (
     SimulatedSession,
     behaviour,
     echo,
+    stated,
 )
 from minikube_py.api.clock import Clock, rfc3339_micro
 
@@ -268,7 +271,17 @@ class SimulatedRuntime:
 
     def stats(self, container_ids: Sequence[str]) -> list[Stats]:
         with self._lock:
-            return [Stats(i, cpu_nanoseconds=0, memory_usage=1 << 20) for i in container_ids if i in self._items]
+            found = [self._items[container_id] for container_id in container_ids if container_id in self._items]
+            memory = [stated(item, "SIMULATED_MEMORY", 1 << 20) for item in found]
+            return [
+                Stats(item.status.id, 0, used, used, used, stated(item, "SIMULATED_PIDS", 1))
+                for item, used in zip(found, memory, strict=True)
+            ]
+
+    def disk_usage(self, container_ids: Sequence[str]) -> list[DiskUsage]:
+        with self._lock:
+            found = [self._items[container_id] for container_id in container_ids if container_id in self._items]
+            return [DiskUsage(item.status.id, stated(item, "SIMULATED_DISK", 0)) for item in found]
 
     def close(self) -> None:
         with self._lock:

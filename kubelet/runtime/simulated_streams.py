@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kubelet.runtime.base import STDOUT, ContainerConfig, Event, LogOptions, Status
+from minikube_py.api import quantity
 from minikube_py.api.clock import Clock
 
 
@@ -48,6 +49,12 @@ def behaviour(command: Sequence[str]) -> tuple[float | None, int]:
     if name in ("true", "false", "echo", "date", "hostname", "ls", "cat", "touch", "mkdir", "rm", "test", "printf"):
         return 0.0, int(name == "false")
     return None, 0
+
+
+def stated(item: Simulated, name: str, otherwise: int) -> int:
+    """A quantity the container's environment states of itself."""
+    text = dict(item.config.env).get(name) if item.config else None
+    return otherwise if text is None else quantity.value(text)
 
 
 def _split(text: str) -> list[str]:

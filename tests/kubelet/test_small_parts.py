@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelet import admission, dns, env, images, node_status, options, qos, sandbox
+from kubelet import admission, dns, env, images, node_status, options, qos
 from kubelet.backoff import Backoff, duration
 from kubelet.downward import View
 from kubelet.errors import ConfigError
@@ -257,7 +257,8 @@ def test_image_names() -> None:
 
 
 def test_node_status() -> None:
-    good, bad = node_status.Readings(1 << 30, 0.5), node_status.Readings(1 << 20, 0.05, "engine away")
+    good = node_status.Readings()
+    bad = node_status.Readings(frozenset({"MemoryPressure", "DiskPressure"}), "engine away")
     first = node_status.conditions(good, [], "T1")
     assert {c["type"]: c["status"] for c in first} == {
         "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False", "Ready": "True",
@@ -269,6 +270,8 @@ def test_node_status() -> None:
     gpus = ({"example.com/gpu": "2"}, {"example.com/gpu": "1"})
     status = node_status.status(OPTIONS, Info("docker", "20.10"), [], good, *gpus, [], "T1")
     assert (status["capacity"]["example.com/gpu"], status["allocatable"]["example.com/gpu"]) == ("2", "1")
+    assert (status["capacity"]["memory"], status["allocatable"]["memory"]) == ("4Gi", "3996Mi")
+    assert status["allocatable"]["ephemeral-storage"] == "18Gi"
     server = {
         **status,
         "capacity": {**status["capacity"], "example.com/foreign": "5"},
@@ -292,10 +295,3 @@ def test_options() -> None:
     for bad in ("--capacity=cpu=lots", "--node-labels=a", "--runtime=rkt"):
         with pytest.raises(SystemExit):
             options.parse([*argv, bad])
-
-
-def test_cgroup_parents() -> None:
-    path = sandbox.cgroup_parent(OPTIONS, Info("docker", "", cgroup_driver="cgroupfs"), pod())
-    assert path == "/minikube-py/p/node-1/poduid-1"
-    slices = sandbox.cgroup_parent(OPTIONS, Info("docker", "", cgroup_driver="systemd"), pod())
-    assert slices == "minikube_py-p-node_1-poduid_1.slice"
