@@ -10,6 +10,7 @@ import logging
 import threading
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,23 +57,25 @@ class Audit:
 
     def record(
         self, request: Request, info: RequestInfo, user: UserInfo, code: int, status: Obj | None, revision: str, started: float,
-        impersonator: UserInfo | None = None,
+        impersonator: UserInfo | None = None, annotations: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """One answered write. In: `status` the failure Status, None for success; `revision` of what was written."""
+        """One answered write. In: `status` the failure Status, None for success; `revision` of what was written; `annotations`
+        what admission notes about it.
+        """
         if self._path is None or info.verb not in _WRITES:
             return
-        event = {
+        event: Obj = {
             "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": str(uuid.uuid4()),
             "stage": "ResponseComplete", "requestURI": request.uri, "verb": info.verb,
             "user": _shown(impersonator or user), "sourceIPs": [request.remote],
             "userAgent": request.headers.get("user-agent", ""), "objectRef": _reference(info, revision),
             "responseStatus": _outcome(code, status), "requestReceivedTimestamp": started,
-            "stageTimestamp": self._clock.time(), "annotations": {},
+            "stageTimestamp": self._clock.time(), "annotations": dict(annotations or {}),
         }  # fmt: skip
         if impersonator is not None:
             event["impersonatedUser"] = _shown(user)
         if cause := request.headers.get("minikube-cause"):
-            event["annotations"] = {CAUSE: cause}
+            event["annotations"][CAUSE] = cause
         if len(self._queue) >= _QUEUE:
             self.dropped += 1
             return

@@ -15,6 +15,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from apiserver import bootstrap, listener, strategies
+from apiserver.admission.dynamic import Dynamic
 from apiserver.aggregation.catalogue import APIServices
 from apiserver.aggregation.controller import AggregationController
 from apiserver.aggregation.dial import Dialer
@@ -39,6 +40,7 @@ from apiserver.storage import open_backend
 from apiserver.storage.base import StoreUnavailable
 from apiserver.storage.cache import Store
 from apiserver.strategies.allocators import Allocators
+from apiserver.webhooks import Webhooks
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.types import Obj
 
@@ -56,9 +58,11 @@ def run(options: Options, clock: Clock = REAL) -> None:
     store = Store(open_backend(options.store, options.data_dir, options.encryption_key), fields_of, clock)
     store.start()
     try:
-        catalogue = Catalogue(store)
+        webhooks = Webhooks(store)
+        catalogue = Catalogue(store, webhooks)
         table.extend(catalogue.custom)
         server = _build(options, store, clock)
+        server.registry.dynamic = Dynamic(store, webhooks, server.authorize, server.metrics)
         _start_audit(server)
         server.registry.allocators.repair()
         bootstrap.ensure(server)

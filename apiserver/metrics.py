@@ -11,6 +11,7 @@ import resource
 import threading
 import time
 from collections.abc import Iterable
+from typing import TypeVar
 
 from apiserver.request import RequestInfo
 
@@ -18,6 +19,7 @@ _BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.
             45.0, 60.0)  # fmt: skip
 _READ_ONLY = frozenset(("get", "list", "watch"))
 Labels = tuple[tuple[str, str], ...]
+K = TypeVar("K")
 
 
 class Metrics:
@@ -29,6 +31,8 @@ class Metrics:
         self._durations: dict[tuple[str, str, str, str, str, str], list[float]] = {}
         self._inflight = {"readOnly": 0, "mutating": 0}
         self.watches: dict[tuple[str, str, str], int] = {}
+        self._counters: dict[tuple[str, Labels], int] = {}
+        self._histograms: dict[tuple[str, Labels], list[float]] = {}
         self.started = time.time()
 
     def begin(self, info: RequestInfo) -> None:
@@ -43,11 +47,18 @@ class Metrics:
             self._inflight["readOnly" if info.verb in _READ_ONLY else "mutating"] -= 1
             counted = (*names, "All" if dry_run else "", code)
             self._requests[counted] = self._requests.get(counted, 0) + 1
-            histogram = self._durations.get(names)
-            if histogram is None:
-                histogram = self._durations[names] = [0.0] * (len(_BUCKETS) + 2)
-            histogram[bisect.bisect_left(_BUCKETS, seconds)] += 1
-            histogram[-1] += seconds
+            _put(self._durations, names, seconds)
+
+    def count(self, metric: str, /, **labels: str) -> None:
+        """One more of `FAMILIES`."""
+        key = metric, tuple(labels.items())
+        with self._lock:
+            self._counters[key] = self._counters.get(key, 0) + 1
+
+    def observe(self, metric: str, seconds: float, /, **labels: str) -> None:
+        """A duration of `FAMILIES`."""
+        with self._lock:
+            _put(self._histograms, (metric, tuple(labels.items())), seconds)
 
     def watch(self, info: RequestInfo, change: int) -> None:
         """A watch begins (+1) or ends (-1)."""
@@ -77,8 +88,21 @@ class Metrics:
         lines.family("apiserver_storage_objects", "gauge", "Objects in the store.")
         for resource_name, count in objects:
             lines.sample("apiserver_storage_objects", (("resource", resource_name),), count)
+        self._families(lines)
         self._process(lines)
         return lines.text()
+
+    def _families(self, lines: "_Lines") -> None:
+        with self._lock:
+            counters, histograms = dict(self._counters), {key: list(one) for key, one in self._histograms.items()}
+        for name, (kind, text) in FAMILIES.items():
+            lines.family(name, kind, text)
+            for (of, labels), count in counters.items():
+                if of == name:
+                    lines.sample(name, labels, count)
+            for (of, labels), histogram in histograms.items():
+                if of == name:
+                    lines.histogram(name, labels, histogram)
 
     def _process(self, lines: "_Lines") -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -93,6 +117,24 @@ class Metrics:
         ):
             lines.family(name, kind, text)
             lines.sample(name, (), value)
+
+
+FAMILIES = {
+    "apiserver_admission_webhook_request_total": ("counter", "Calls of admission webhooks."),
+    "apiserver_admission_webhook_rejection_count": ("counter", "Writes that admission webhooks refused."),
+    "apiserver_admission_webhook_fail_open_count": ("counter", "Calls that failed without refusing the write."),
+    "apiserver_admission_webhook_admission_duration_seconds": ("histogram", "Time that calls of webhooks took."),
+    "apiserver_validating_admission_policy_check_total": ("counter", "Outcomes of ValidatingAdmissionPolicies."),
+    "apiserver_mutating_admission_policy_check_total": ("counter", "Outcomes of MutatingAdmissionPolicies."),
+}
+
+
+def _put(histograms: dict[K, list[float]], key: K, seconds: float) -> None:
+    histogram = histograms.get(key)
+    if histogram is None:
+        histogram = histograms[key] = [0.0] * (len(_BUCKETS) + 2)
+    histogram[bisect.bisect_left(_BUCKETS, seconds)] += 1
+    histogram[-1] += seconds
 
 
 def _names(info: RequestInfo) -> tuple[str, str, str, str, str, str]:

@@ -53,7 +53,7 @@ def patcher_of(request: Request, expected: Kind, call: Call) -> Callable[[Obj], 
         try:
             new, unknown = decode.to_kind(patched, expected, node)
             found = [*repeated, *(f'unknown field "{path}"' for path in unknown)]
-            call.warnings = decode.settle(found, expected, validation)
+            call.warnings[:] = decode.settle(found, expected, validation)
         except BadRequest as error:
             why = error.message.partition(f"cannot be handled as a {expected.kind}: ")[2] or error.message
             raise errors.invalid("", "", [Cause("FieldValueInvalid", f"Invalid value: {why}", "patch")]) from None
@@ -83,7 +83,9 @@ def _applier(request: Request, expected: Kind, call: Call, parsed: Any, repeated
         raise errors.invalid("PatchOptions", "", [cause], "meta.k8s.io")
     if not isinstance(parsed, dict):
         raise BadRequest("error decoding YAML: an apply patch is an object")
-    call.warnings = decode.settle(repeated, expected, decode.field_validation(request.query.get("fieldValidation", "")))
+    call.warnings[:] = decode.settle(
+        repeated, expected, decode.field_validation(request.query.get("fieldValidation", ""))
+    )
     for key, wanted in (("apiVersion", expected.api_version), ("kind", expected.kind)):
         if parsed.get(key) != wanted:
             raise BadRequest(

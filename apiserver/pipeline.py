@@ -43,11 +43,16 @@ class Response:
 
 @dataclass(slots=True)
 class Admitted:
-    """A request that may be served. `impersonator` is who asked, when that is not `user`."""
+    """A request that may be served. `impersonator` is who asked, when that is not `user`.
+
+    `warnings` are for the client, whether it gets what it wants or not; `annotations` for the audit log.
+    """
 
     info: RequestInfo
     user: UserInfo
     impersonator: UserInfo | None = None
+    warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[[Server, Request, Admitted], Response]
@@ -83,12 +88,21 @@ def handle(server: Server, request: Request, serve: Handler) -> Response:
         api_error = as_api_error(error)
         status = to_status(api_error)
         response = failure(api_error)
+    if admitted.warnings:
+        response.headers["Warning"] = warning_header(admitted.warnings)
     info = admitted.info
     server.metrics.end(info, response.code, server.clock.monotonic() - started, dry_run="dryRun" in request.query)
     server.audit.record(
-        request, info, admitted.user, response.code, status, response.revision, received, admitted.impersonator
-    )
+        request, info, admitted.user, response.code, status, response.revision, received, admitted.impersonator,
+        admitted.annotations,
+    )  # fmt: skip
     return response
+
+
+def warning_header(warnings: list[str]) -> str:
+    """RFC 7234 warnings, which kubectl shows to its user."""
+    shown = [warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for warning in warnings]
+    return ", ".join(f'299 - "{text}"' for text in dict.fromkeys(shown)).encode("ascii", "replace").decode()
 
 
 def as_api_error(error: Exception) -> APIError:

@@ -11,7 +11,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/registry/rest (create.go, update.go) 
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,9 @@ class Call:
     """One write as the registry sees it. `row` is the row in whose form the object is stored.
 
     `manager` is who will own the fields it changes; `applies` says that this is a server-side apply, which settles the
-    ownership itself and may create.
+    ownership itself and may create. `requested` is the row that was asked for, `query` what came with it, `patches` that it
+    is a PATCH; `admitted`: admission has seen this write already, in the form of its subresource. `warnings` are for the
+    client, `annotations` for the audit log.
     """
 
     row: Row
@@ -59,6 +61,11 @@ class Call:
     applies: bool = False
     options: Obj = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    requested: Row | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    patches: bool = False
+    admitted: bool = False
 
 
 Guard = Callable[[Call, Obj, Obj | None], None]
@@ -68,19 +75,21 @@ Guard = Callable[[Call, Obj, Obj | None], None]
 class Registry:
     """The writes of one API server. Thread-safe: all state is in the store and the allocators.
 
-    `guards`, by qualified plural, are what only the wiring knows: RBAC's rule that nobody grants more than they hold.
+    `guards`, by qualified plural, are what only the wiring knows: RBAC's rule that nobody grants more than they hold; so is
+    `dynamic`, what admission by the cluster's own objects needs.
     """
 
     def __init__(self, store: Store, clock: Clock, options: Options, allocators: Any = None) -> None:
         self.store, self.clock, self.options, self.allocators = store, clock, options, allocators
         self.guards: dict[str, Guard] = {}
+        self.dynamic: Any = None
         self._schemas = schema.load()
 
     def context(self, user: User, dry_run: bool = False) -> Context:
         """What hooks and plugins get to see of one request."""
         return Context(
             user=user, clock=self.clock, lookup=self.lookup, lister=self.lister, registry=self, dry_run=dry_run,
-            allocators=self.allocators, options=self.options,
+            allocators=self.allocators, options=self.options, dynamic=self.dynamic,
         )  # fmt: skip
 
     def lookup(self, plural_key: str, namespace: str, name: str) -> Obj | None:
@@ -217,7 +226,8 @@ class Registry:
         ctx = self.context(call.user, call.dry_run)
         attributes = self.attributes(call, chain.UPDATE, new, old, ctx)
         strategy.default(new)
-        chain.admit(attributes)
+        if not call.admitted:
+            chain.admit(attributes)
         new = attributes.obj or new
         strategy.default(new)
         if call.subresource:
@@ -229,7 +239,8 @@ class Registry:
         self._claim_fields(call, new, old)
         self._refuse_invalid(call.row, new, [*self._schema_causes(call.row, new), *causes])
         self._guard(call, new, old)
-        chain.validate(attributes)
+        if not call.admitted:
+            chain.validate(attributes)
         if not call.subresource:
             call.warnings += strategy.warnings(new)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -283,12 +294,24 @@ class Registry:
         call = Call(_row(resource), namespace, name, user, options=options)
         return deletion.delete(self, call)[0].obj()
 
+    def admit(self, call: Call, obj: Obj, old: Obj | None = None) -> Obj:
+        """Admission alone, for what is not stored as it comes: reviews, subresources. Out: what mutation left of `obj`.
+
+        The call is a CREATE without `old`, else an UPDATE. Raises the first refusal.
+        """
+        verb = chain.CREATE if old is None else chain.UPDATE
+        attributes = self.attributes(call, verb, obj, old, self.context(call.user, call.dry_run))
+        chain.admit(attributes)
+        chain.validate(attributes)
+        return attributes.obj or obj
+
     # ---- shared steps ------------------------------------------------------------------------------------------------
 
     def attributes(self, call: Call, verb: str, obj: Obj | None, old: Obj | None, ctx: Context) -> chain.Attributes:
         return chain.Attributes(
             verb=verb, row=call.row, namespace=call.namespace, name=call.name, obj=obj, old=old, user=call.user, ctx=ctx,
-            subresource=call.subresource, dry_run=call.dry_run, options=call.options,
+            subresource=call.subresource, dry_run=call.dry_run, options=call.options, requested=call.requested,
+            query=call.query, patches=call.patches, warnings=call.warnings, annotations=call.annotations,
         )  # fmt: skip
 
     def _guard(self, call: Call, new: Obj, old: Obj | None) -> None:

@@ -31,7 +31,7 @@ def serve(server: Server, request: Request, admitted: Admitted) -> Response:
     if row.qualified == "bindings":
         return subresources.bind(server, request, admitted, row)
     if row.custom is not None and row.custom.deprecation:
-        return _deprecated(row, _serve(server, request, admitted, row))
+        admitted.warnings.append(row.custom.deprecation)
     return _serve(server, request, admitted, row)
 
 
@@ -82,7 +82,8 @@ def call_of(request: Request, admitted: Admitted, row: Row) -> Call:
     manager = manager_name(query.get("fieldManager", ""), request.headers.get("user-agent", ""))
     return Call(
         stored_row(row), info.namespace if row.namespaced else "", info.name, admitted.user, info.subresource,
-        dry_run == "All", manager,
+        dry_run == "All", manager, warnings=admitted.warnings, annotations=admitted.annotations, requested=row, query=query,
+        patches=info.verb == "patch",
     )  # fmt: skip
 
 
@@ -114,8 +115,9 @@ def _create(server: Server, request: Request, admitted: Admitted, row: Row) -> R
     call = call_of(request, admitted, row)
     obj = body_of(request, row, call)
     if row.custom is None and reviews.is_review(row.kind):
+        obj = server.registry.admit(call, obj)
         return encode.obj(request, reviews.review(row.kind, server, admitted.user, call.namespace, obj), 201)
-    return _with_warnings(call, encode.one(request, row, server.registry.create(call, obj), 201))
+    return encode.one(request, row, server.registry.create(call, obj), 201)
 
 
 def _update(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
@@ -123,13 +125,13 @@ def _update(server: Server, request: Request, admitted: Admitted, row: Row) -> R
     obj = body_of(request, row, call)
     # An update without a version is asked for again when somebody was faster, so what was sent stays as it was.
     stored, created = server.registry.update(call, lambda _: clone(obj))
-    return _with_warnings(call, encode.one(request, row, stored, 201 if created else 200))
+    return encode.one(request, row, stored, 201 if created else 200)
 
 
 def _patch(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
     call = call_of(request, admitted, row)
     stored, created = server.registry.update(call, patching.maker(request, row, call), retry=True)
-    return _with_warnings(call, encode.one(request, row, stored, 201 if created else 200))
+    return encode.one(request, row, stored, 201 if created else 200)
 
 
 def _delete(server: Server, request: Request, admitted: Admitted, row: Row) -> Response:
@@ -185,22 +187,6 @@ def _option(name: str, text: str) -> str | int | bool:
         return int(text)
     except ValueError:
         raise errors.BadRequest(f"{name}: {text!r} is not a number") from None
-
-
-def _with_warnings(call: Call, response: Response) -> Response:
-    """RFC 7234 warnings, which kubectl shows to its user."""
-    if call.warnings:
-        shown = [warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for warning in call.warnings]
-        response.headers["Warning"] = ", ".join(f'299 - "{text}"' for text in dict.fromkeys(shown))
-    return response
-
-
-def _deprecated(row: Row, response: Response) -> Response:
-    """With the warning that this version of a custom kind is going away."""
-    text = row.custom.deprecation.replace("\\", "\\\\").replace('"', '\\"')
-    others = response.headers.get("Warning")
-    response.headers["Warning"] = ", ".join([f'299 - "{text}"', *([others] if others else [])])
-    return response
 
 
 _VERBS: dict[str, Callable[[Server, Request, Admitted, Row], Response]] = {

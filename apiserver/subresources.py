@@ -9,7 +9,6 @@ Upstream: staging/src/k8s.io/apiserver/pkg/endpoints/installer.go (connecters, n
 from dataclasses import replace
 
 from apiserver import decode, encode, patching
-from apiserver.admission import chain
 from apiserver.decode import Kind
 from apiserver.pipeline import Admitted, Response
 from apiserver.registry import Call
@@ -18,7 +17,6 @@ from apiserver.resources import schemas, table
 from apiserver.resources.row import Row, Subresource
 from apiserver.server import Server
 from apiserver.strategies import subresources
-from apiserver.strategies.base import Context
 from minikube_py.api import errors
 from minikube_py.api.clone import clone
 from minikube_py.api.types import Obj
@@ -34,7 +32,7 @@ def serve(server: Server, request: Request, call: Call, row: Row, sub: Subresour
     if verb == "create" and handlers.create is not None:
         body = _body(request, kind, call)
         parent = server.registry.get(call.row, call.namespace, call.name).obj()
-        _admit(call, body, ctx)
+        body = server.registry.admit(call, body)
         return encode.obj(request, handlers.create(ctx, parent, body), 201)
     if read is None:
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
@@ -42,15 +40,15 @@ def serve(server: Server, request: Request, call: Call, row: Row, sub: Subresour
         return encode.obj(request, read(ctx, server.registry.get(call.row, call.namespace, call.name).obj()))
     if update is None:
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    parent_call = replace(call, subresource="")
-    if verb == "patch":
-        patcher = patching.patcher_of(request, kind, call)
-        stored, _ = server.registry.update(
-            parent_call, lambda old: update(ctx, old, patcher(read(ctx, old))), retry=True
-        )
-    else:
-        body = _body(request, kind, call)
-        stored, _ = server.registry.update(parent_call, lambda old: update(ctx, old, clone(body)))
+    patches = verb == "patch"
+    body = {} if patches else _body(request, kind, call)
+    patcher = patching.patcher_of(request, kind, call) if patches else lambda _: clone(body)
+
+    def make(old: Obj) -> Obj:
+        seen = read(ctx, old)
+        return update(ctx, old, server.registry.admit(call, patcher(clone(seen)), seen))
+
+    stored, _ = server.registry.update(replace(call, subresource="", admitted=True), make, retry=patches)
     response = encode.obj(request, read(ctx, stored.obj()))
     response.revision = str(stored.revision)
     return response
@@ -61,7 +59,10 @@ def bind(server: Server, request: Request, admitted: Admitted, row: Row) -> Resp
     pods = table.get("", "pods")
     sub = pods.subresource("binding")
     assert sub is not None, "pods have a binding"
-    call = Call(pods, admitted.info.namespace, "", admitted.user, "binding", request.query.get("dryRun") == "All")
+    call = Call(
+        pods, admitted.info.namespace, "", admitted.user, "binding", request.query.get("dryRun") == "All",
+        warnings=admitted.warnings, annotations=admitted.annotations, query=request.query,
+    )  # fmt: skip
     call.name = (_body(request, Kind("", "v1", "Binding"), call).get("metadata") or {}).get("name", "")
     return serve(server, request, call, pods, sub, "create")
 
@@ -74,12 +75,3 @@ def _body(request: Request, kind: Kind, call: Call) -> Obj:
     )
     call.warnings += warnings
     return obj
-
-
-def _admit(call: Call, body: Obj, ctx: Context) -> None:
-    attributes = chain.Attributes(
-        verb=chain.CREATE, row=call.row, namespace=call.namespace, name=call.name, obj=body, old=None, user=call.user, ctx=ctx,
-        subresource=call.subresource, dry_run=call.dry_run, options=call.options,
-    )  # fmt: skip
-    chain.admit(attributes)
-    chain.validate(attributes)

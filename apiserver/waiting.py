@@ -47,15 +47,27 @@ def start(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> "asynci
     return done
 
 
-def result(future: "Future[T]") -> T:
-    """The future's result, as `future.result()`; inside `start` the loop goes on meanwhile."""
+def result(future: "Future[T]", timeout: float | None = None) -> T:
+    """The future's result, as `future.result(timeout)`; inside `start` the loop goes on meanwhile. Raises TimeoutError."""
     waiter = getcurrent()
-    if isinstance(waiter, _Waiter) and not future.done():
-        loop, resume = waiter.loop, waiter.switch
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(resume))
+    if not isinstance(waiter, _Waiter):
+        return future.result(timeout)
+    if not future.done():
+        loop, woken = waiter.loop, False
+
+        def wake() -> None:  # whichever comes first, the result or the end of the time
+            nonlocal woken
+            if not woken:
+                woken = True
+                waiter.switch()
+
+        timer = loop.call_later(timeout, wake) if timeout is not None else None
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(wake))
         assert waiter.parent is not None, "only a main greenlet has no parent"
         waiter.parent.switch()
-    return future.result()
+        if timer is not None:
+            timer.cancel()
+    return future.result(0)
 
 
 def pause(clock: Clock, seconds: float) -> None:

@@ -14,6 +14,7 @@ from apiserver.admission import (
     default_class,
     lifecycle,
     limit_ranger,
+    mutating_webhook,
     node_restriction,
     node_taints,
     pod_security,
@@ -22,6 +23,7 @@ from apiserver.admission import (
     runtime_class,
     service_account,
     tolerations,
+    validating_webhook,
 )
 from apiserver.admission.attributes import CONNECT, CREATE, DELETE, UPDATE, Attributes, Plugin
 from minikube_py.api.types import Obj
@@ -44,6 +46,8 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("RuntimeClass", frozenset({CREATE}), admit=runtime_class.admit),
     Plugin("CertificateSubjectRestriction", frozenset({CREATE}), check=certificate_subject.check),
     Plugin("DefaultIngressClass", frozenset({CREATE}), admit=default_class.ingress),
+    Plugin("MutatingAdmissionWebhook", _ALL, admit=mutating_webhook.admit),
+    Plugin("ValidatingAdmissionWebhook", _ALL, check=validating_webhook.check),
     Plugin("ResourceQuota", _WRITES, check=quota.check),
 )
 
@@ -61,7 +65,14 @@ def plugins(attributes: Attributes) -> tuple[Plugin, ...]:
 
 
 def admit(attributes: Attributes) -> None:
-    """Let every mutating plugin change `attributes.obj`. Raises the first refusal."""
+    """Let every mutating plugin change `attributes.obj`; all again when a webhook or policy did. Raises the first refusal."""
+    _admit(attributes)
+    if attributes.reinvocation.wanted:
+        attributes.reinvocation.again = True
+        _admit(attributes)
+
+
+def _admit(attributes: Attributes) -> None:
     for plugin in plugins(attributes):
         if plugin.admit is not None and attributes.verb in plugin.verbs:
             plugin.admit(attributes)

@@ -12,38 +12,16 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from apiserver import regex
+from apiserver.cel import extensions
+from apiserver.cel.optional import Optional, optional_field
 from minikube_py.api import quantity
-
-
-class Optional:
-    """The value of optional access: there, or not. Fields of it are optional again."""
-
-    def __init__(self, present: bool, value: Any = None) -> None:
-        self.present, self.value = present, value
-
-    def get(self, key: Any, default: Any = None) -> "Optional":
-        return optional_field(self, key)
-
-    def __getitem__(self, key: Any) -> "Optional":
-        return optional_field(self, key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Optional) and (self.present, self.value) == (other.present, other.value)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Namespace:
     """What stands before the dot in `optional.of(x)`."""
 
-
-def optional_field(target: Any, key: Any) -> Optional:
-    if isinstance(target, Optional):
-        return optional_field(target.value, key) if target.present else target
-    try:
-        return Optional(True, target[key])
-    except (KeyError, IndexError, TypeError):
-        return Optional(False)
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        self.cel_methods = methods
 
 
 def _or_value(target: Optional, other: Any) -> Any:
@@ -146,6 +124,11 @@ class Quantity:
     def __lt__(self, other: "Quantity") -> bool:
         return self.value < other.value
 
+    def plus(self, other: Any, sign: int = 1) -> "Quantity":
+        made = Quantity("0")
+        made.value = self.value + sign * (other.value if isinstance(other, Quantity) else int(other))
+        return made
+
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -169,9 +152,41 @@ def _contains_ip(network: Any, address: Any) -> bool:
     return (ipaddress.ip_address(address) if isinstance(address, str) else address) in network
 
 
+def _network_of(value: Any) -> Any:
+    return ipaddress.ip_network(str(value), strict=False)
+
+
+def _string(value: Any) -> Any:
+    """The conversion, for what the package does not convert."""
+    from celpy import celtypes
+
+    if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return str(value)
+    if isinstance(value, celtypes.BoolType):
+        return "true" if value else "false"
+    return celtypes.StringType(value)
+
+
+TYPES = frozenset((
+    "bool", "bytes", "double", "duration", "google", "int", "list", "map", "null_type", "string", "timestamp", "type", "uint",
+))  # fmt: skip
+
+
 def namespaces() -> dict[str, Any]:
-    """Variables every expression has."""
-    return {"optional": Namespace()}
+    """What stands for no value of the request: `optional`, `sets`, and the names of types."""
+    return _NAMESPACES
+
+
+@cache
+def function_names() -> frozenset[str]:
+    """Everything that may be called, by function or method."""
+    from celpy.evaluation import base_functions
+
+    from apiserver.cel.authorizer import METHODS
+    from apiserver.cel.evaluator import MACROS
+
+    own = (name for one in _NAMESPACES.values() for name in one.cel_methods)
+    return frozenset((*_FUNCTIONS, *base_functions, *own, *METHODS, *MACROS, *extensions.METHODS, "has", "dyn"))
 
 
 @cache
@@ -182,12 +197,12 @@ def functions() -> dict[str, Callable[..., Any]]:
 
 def _answering(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
-        return _typed(function(*arguments))
+        return typed(function(*arguments))
 
     return call
 
 
-def _typed(value: Any) -> Any:
+def typed(value: Any) -> Any:
     """Python's plain types as CEL's."""
     from celpy import celtypes
 
@@ -195,15 +210,19 @@ def _typed(value: Any) -> Any:
     if value.__class__ in plain:
         return plain[value.__class__](value)
     if value.__class__ is list:
-        return celtypes.ListType([_typed(item) for item in value])
+        return celtypes.ListType([typed(item) for item in value])
+    if value.__class__ is dict:
+        return celtypes.MapType([(typed(key), typed(item)) for key, item in value.items()])
+    if value.__class__ is Optional and value.present:
+        return Optional(True, typed(value.value))
     return value
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "optionalField": optional_field, "orValue": _or_value, "value": _value,
     "hasValue": lambda target: target.present, "or": lambda target, other: target if target.present else other,
-    "of": lambda _, value: Optional(True, value), "none": lambda _: Optional(False),
-    "ofNonZeroValue": lambda _, value: Optional(bool(value), value),
+    "format": extensions.format_text, "semver": extensions.Semver, "isSemver": extensions.is_semver,
+    "add": lambda a, b: a.plus(b), "sub": lambda a, b: a.plus(b, -1), "string": _string,
     "split": _split, "replace": _replace, "substring": _substring, "charAt": _char_at,
     "join": lambda items, separator="": str(separator).join(map(str, items)),
     "lowerAscii": lambda text: str(text).lower(), "upperAscii": lambda text: str(text).upper(),
@@ -224,5 +243,29 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "isLoopback": lambda address: address.is_loopback, "isUnspecified": lambda address: address.is_unspecified,
     "isCIDR": _network, "cidr": lambda text: ipaddress.ip_network(str(text), strict=False),
     "containsIP": _contains_ip, "prefixLength": lambda network: network.prefixlen,
-    "masked": lambda network: network,
+    "masked": lambda network: network, "containsCIDR": lambda network, other: _network_of(other).subnet_of(network),
+    "isGlobalUnicast": lambda address: not (address.is_multicast or address.is_unspecified or address.is_loopback),
+    "isLinkLocalUnicast": lambda address: address.is_link_local,
+    "isLinkLocalMulticast": lambda address: address in _LINK_LOCAL_MULTICAST[address.version],
+}  # fmt: skip
+
+_LINK_LOCAL_MULTICAST: dict[int, Any] = {
+    4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16"),
+}  # fmt: skip
+
+_NAMESPACES: dict[str, Namespace] = {
+    "optional": Namespace(
+        of=lambda value: Optional(True, value), none=lambda: Optional(False),
+        ofNonZeroValue=lambda value: Optional(bool(value), value),
+    ),
+    "sets": Namespace(
+        contains=lambda a, b: all(one in a for one in b), intersects=lambda a, b: any(one in a for one in b),
+        equivalent=lambda a, b: all(one in a for one in b) and all(one in b for one in a),
+    ),
+    "ip": Namespace(isCanonical=lambda text: str(ipaddress.ip_address(str(text))) == str(text)),
+    "jsonpatch": Namespace(escapeKey=lambda text: str(text).replace("~", "~0").replace("/", "~1")),
+    "format": Namespace(
+        named=lambda name: Optional(str(name) in extensions.FORMATS, extensions.FORMATS.get(str(name))),
+        **{name: (lambda made=made: made) for name, made in extensions.FORMATS.items()},
+    ),
 }  # fmt: skip

@@ -84,3 +84,33 @@ def _entries(value: Obj, schema: Obj) -> list[tuple[Any, Any]]:
             continue
         found.append((celtypes.StringType(key), to_cel(item, additional if isinstance(additional, dict) else None)))
     return found
+
+
+def from_cel(value: Any) -> Any:
+    """The JSON value of a CEL value, typed literals included. Raises ValueError for what JSON cannot say."""
+    from celpy import celtypes
+
+    from apiserver.cel.objects import ObjectValue
+
+    match value:
+        case None:
+            return None
+        case celtypes.BoolType():
+            return bool(value)
+        case ObjectValue():
+            return {name: from_cel(one) for name, one in value.fields.items()}
+        case celtypes.TimestampType() | celtypes.DurationType():
+            return str(value)
+        case int():
+            return int(value)
+        case float():
+            return int(value) if value == int(value) else float(value)
+        case bytes():
+            return binascii.b2a_base64(value, newline=False).decode()
+        case str():
+            return str(value)
+        case list():
+            return [from_cel(item) for item in value]
+        case dict():
+            return {str(key): from_cel(item) for key, item in value.items()}
+    raise ValueError(f"no JSON value can be made of a {type(value).__name__}")

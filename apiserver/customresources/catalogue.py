@@ -26,8 +26,8 @@ _VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
 class Catalogue:
     """Thread-safe."""
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._webhooks = store, Webhooks(store)
+    def __init__(self, store: Store, webhooks: Webhooks) -> None:
+        self._store, self._webhooks = store, webhooks
         self._revision, self._custom = -1, Custom()
         self._definitions: dict[str, tuple[int, Definition]] = {}
         self._lock = threading.Lock()

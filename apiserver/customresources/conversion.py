@@ -79,7 +79,7 @@ class ByWebhook:
         try:
             response = self._webhooks.call(self._client, review).get("response") or {}
         except WebhookError as error:
-            raise InternalError(f"{failed}: {str(error).removeprefix('failed calling webhook: ')}") from None
+            raise InternalError(f"{failed}: {error}") from None
         result = response.get("result") or {}
         if result.get("status") != "Success":
             raise InternalError(f"{failed}: {result.get('message') or '<unknown reason>'}")

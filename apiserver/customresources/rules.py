@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from apiserver.cel import program
-from apiserver.cel.library import Optional
+from apiserver.cel.optional import Optional
 from apiserver.cel.values import escape, to_cel
 from apiserver.customresources.values import ABSENT
 from apiserver.strategies.checks import invalid, required, unsupported

@@ -72,7 +72,7 @@ class Context:
     """One request as the hooks see it. `lookup` and `lister` take the qualified plural and read the store.
 
     `allocators` is `strategies.allocators.Allocators`, `options` the server's Options, `accounts` the signer of
-    service-account tokens (`auth/tokens.py`), given only to subresources.
+    service-account tokens (`auth/tokens.py`), given only to subresources. `dynamic` is `admission.dynamic.Dynamic`.
     """
 
     user: User
@@ -84,6 +84,7 @@ class Context:
     allocators: Any = None
     options: Any = None
     accounts: Any = None
+    dynamic: Any = None
 
     def writer(self) -> Writer:
         """The registry; a request that gets here without one is a wiring mistake."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from apiserver import pipeline
+from apiserver import connecting, pipeline, waiting
 from apiserver import request as routing
 from apiserver.aggregation import proxy as aggregation
 from apiserver.request import Request
@@ -82,12 +82,12 @@ class Streams:
             await asyncio.gather(serving, stopping, return_exceptions=True)
 
     async def _admit_and_serve(self, stream: Stream, request: Request) -> None:
+        loop, remote = asyncio.get_running_loop(), self._server.services.remote(request.path)
+        admit = pipeline.admit if remote is not None else connecting.admit
         if self._server.store.reads_block:
-            admit = asyncio.get_running_loop().run_in_executor(None, pipeline.admit, self._server, request)
-            admitted = await admit
+            admitted = await loop.run_in_executor(None, admit, self._server, request)
         else:
-            admitted = pipeline.admit(self._server, request)
-        remote = self._server.services.remote(request.path)
+            admitted = await waiting.start(loop, lambda: admit(self._server, request))
         if remote is not None:
             await aggregation.serve(stream, admitted.user, remote, self._server.dialer)
             return

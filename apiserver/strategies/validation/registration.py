@@ -59,22 +59,30 @@ def _client(config: Obj, path: str) -> list[Cause]:
     return causes + syntax(f"{path}.service.port", service.get("port") or 443, names.port_number)
 
 
-def match_conditions(conditions: list[Obj], path: str) -> list[Cause]:
-    """The CEL expressions that decide whether a webhook or policy is asked."""
+_VARIABLES = frozenset(("object", "oldObject", "request", "authorizer"))
+
+
+def match_conditions(conditions: list[Obj], path: str, variables: frozenset[str] = _VARIABLES) -> list[Cause]:
+    """The CEL expressions that decide whether a webhook or policy is asked. In: the variables that they may name."""
     causes = unique(path, conditions, "name", leaf="name")
     if len(conditions) > _MOST_CONDITIONS:
         causes.append(too_many(path, len(conditions), _MOST_CONDITIONS))
     for index, condition in enumerate(conditions):
         at, text = f"{path}[{index}]", condition.get("expression") or ""
         causes += required_syntax(f"{at}.name", condition.get("name") or "", names.qualified)
-        if not text.strip():
-            causes.append(required(f"{at}.expression"))
-            continue
-        try:
-            program.compile(text)
-        except program.CompileError as error:
-            causes.append(invalid(f"{at}.expression", text, f"compilation failed: {error}"))
+        causes += expression(text, f"{at}.expression", variables)
     return causes
+
+
+def expression(text: str, path: str, variables: frozenset[str]) -> list[Cause]:
+    """One CEL expression that must be there and may name these variables."""
+    if not text.strip():
+        return [required(path)]
+    try:
+        program.check(text, variables)
+    except program.CompileError as error:
+        return [invalid(path, text, f"compilation failed: {error}")]
+    return []
 
 
 def webhooks(obj: Obj) -> list[Cause]:
