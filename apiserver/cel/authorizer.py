@@ -11,6 +11,7 @@ from typing import Any
 from apiserver.auth import user as users
 from apiserver.auth.rbac import Asked
 from apiserver.auth.user import UserInfo
+from minikube_py.api import selectors
 
 METHODS = (
     "path", "check", "group", "resource", "subresource", "namespace", "name", "serviceAccount", "allowed", "reason", "error",
@@ -57,7 +58,7 @@ class _Resource:
 
     cel_costs = _COST
 
-    def __init__(self, verdict: Verdicts, who: Any, asked: Mapping[str, str], *, grouped: bool = False) -> None:
+    def __init__(self, verdict: Verdicts, who: Any, asked: Mapping[str, Any], *, grouped: bool = False) -> None:
         def narrowed(key: str) -> Callable[[str], "_Resource"]:
             return lambda value: _Resource(verdict, who, {**asked, key: str(value)})
 
@@ -65,9 +66,16 @@ class _Resource:
         if not grouped:
             self.cel_methods = {
                 **{key: narrowed(key) for key in ("subresource", "namespace", "name")},
-                "fieldSelector": lambda _: self, "labelSelector": lambda _: self,  # our authoriser does not look at them
+                "fieldSelector": lambda text: _Resource(verdict, who, {**asked, "fields": _demanded(text)}),
+                "labelSelector": lambda _: self,  # no link of our chain looks at it
                 "check": lambda verb: _Decision(verdict(who, Asked(str(verb), **asked))),
             }  # fmt: skip
+
+
+def _demanded(text: str) -> tuple[tuple[str, str], ...]:
+    """What a field selector demands to be equal."""
+    wanted = selectors.parse_fields(str(text)).requirements
+    return tuple((path, value) for path, operator, value in wanted if operator == "=")
 
 
 class _Decision:
