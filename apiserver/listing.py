@@ -57,7 +57,7 @@ def selection(row: Row, query: Query, name: str = "") -> Selection:
         if text := query.get("fieldSelector"):
             fields = selectors.parse_fields(_stored_labels(row, text))
     except ValueError as error:
-        raise errors.BadRequest(f"unable to parse requirement: {error}") from None
+        raise errors.BadRequest(str(error)) from None
     if fields is not None:
         _check_fields(row, fields, query)
     return Selection(labels, fields)
