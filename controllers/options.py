@@ -34,6 +34,7 @@ class Options:
     cluster_signing_cert: str = ""
     cluster_signing_key: str = ""
     service_cluster_ip_range: str = "10.96.0.0/16"
+    load_balancer_range: str = ""
     verbosity: int = 0
 
 
@@ -62,6 +63,7 @@ def parse(argv: list[str]) -> Options:
     parser.add_argument("--cluster-signing-cert", default="", help="the CA that signs certificate requests")
     parser.add_argument("--cluster-signing-key", default="")
     parser.add_argument("--service-cluster-ip-range", default=default.service_cluster_ip_range)
+    parser.add_argument("--load-balancer-range", default="", help="addresses for Services of type LoadBalancer")
     parser.add_argument("-v", "--verbosity", type=int, default=0, help="0 warnings, 1 what happens, 2 everything")
     values = vars(parser.parse_args(argv))
     values["controllers"] = tuple(name.strip() for name in values["controllers"].split(",") if name.strip())

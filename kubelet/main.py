@@ -46,7 +46,7 @@ from kubelet.unwired import UnwiredPodNetwork
 from kubelet.volumes.manager import VolumeManager
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import NODES, PODS, SERVICES
-from minikube_py.api.meta import namespace_of, uid_of
+from minikube_py.api.meta import labels_of, namespace_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client import termination
 from minikube_py.client.events import EventRecorder
@@ -109,8 +109,16 @@ class Kubelet:
         self.eviction = self._eviction()
         if options.service_proxy:
             dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
-            proxy = ServiceProxy(self.informers, lambda: proxy_scope(options, dns.port, host_ports(pods.list())), clock)
+            zone = "topology.kubernetes.io/zone"
+
+            def scope() -> Scope:
+                return proxy_scope(
+                    options, dns.port, host_ports(pods.list()), labels_of(self.agent.node()).get(zone, "")
+                )
+
+            proxy = ServiceProxy(self.informers, scope, clock)
             pods.add_handler(lambda old, new: proxy.changed() if host_ports((old,)) != host_ports((new,)) else None)
+            nodes.add_handler(lambda old, new: proxy.changed())
             self.extras += [dns, proxy]
 
         def devices_changed() -> None:
@@ -222,7 +230,7 @@ def pod_network(options: Options) -> PodNetwork:
     return UnwiredPodNetwork(options.pod_cidr)
 
 
-def proxy_scope(options: Options, dns_port: int, ports: tuple[HostPort, ...]) -> Scope:
+def proxy_scope(options: Options, dns_port: int, ports: tuple[HostPort, ...], zone: str = "") -> Scope:
     """What this node's service proxy looks after."""
     vip = options.cluster_dns[0] if options.cluster_dns else ""
     service_cidr = options.service_cluster_ip_range
@@ -231,7 +239,7 @@ def proxy_scope(options: Options, dns_port: int, ports: tuple[HostPort, ...]) ->
     return Scope(
         table_name(options.profile, options.node_name), service_cidr, node=options.node_name, node_ip=options.node_ip,
         pod_cidr=options.pod_cidr, dns_vip=vip, dns_port=dns_port, host_ports=ports,
-        infrastructure_cidr=options.infrastructure_cidr,
+        infrastructure_cidr=options.infrastructure_cidr, balancer_cidr=options.load_balancer_range, zone=zone,
     )  # fmt: skip
 
 

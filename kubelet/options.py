@@ -51,6 +51,7 @@ class Options:
     network: str = "own"
     service_proxy: bool = True
     service_cluster_ip_range: str = ""
+    load_balancer_range: str = ""
     pause_image: str = "registry.k8s.io/pause:3.10"
     pod_pids_limit: int = 0
     max_pids: int = 0
@@ -75,9 +76,9 @@ def parse(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="kubelet", description="The node agent: runs the pods bound to one node.")
     text = [
         "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
-        "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "tls-cert", "tls-key",
-        "client-ca", "nvml-library", "gpus", "pause-image", "eviction-hard", "eviction-soft", "eviction-soft-grace-period",
-        "eviction-minimum-reclaim",
+        "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "load-balancer-range",
+        "tls-cert", "tls-key", "client-ca", "nvml-library", "gpus", "pause-image", "eviction-hard", "eviction-soft",
+        "eviction-soft-grace-period", "eviction-minimum-reclaim",
     ]  # fmt: skip
     required = {"kubeconfig", "node-name", "root-dir"}
     for name in text:

@@ -1,11 +1,11 @@
-"""Removing what the network left on this host: nftables tables, links.
+"""Removing what the network left on this host: nftables tables, a rule among the engine's, links.
 
 Who calls it: `minikube-py down` (`remove_all`) and `node stop|remove` (`remove_node`).
 Invariant: only what carries the profile's (and node's) name is touched; repeating is no error. Routes and addresses live on
 the cluster bridge and go with it.
 """
 
-from kubelet.network import nft
+from kubelet.network import forward, nft
 from kubelet.network.netlink import RouteNetlink
 from kubelet.network.pod_network import alias_prefix
 from kubelet.network.rules import table_name
@@ -17,6 +17,7 @@ def remove_all(profile: str) -> None:
     for name in nft.tables():
         if name.startswith(prefix):
             nft.delete_table(name)
+    forward.remove(profile)
     _remove_links(alias_prefix(profile))
 
 

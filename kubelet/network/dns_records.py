@@ -11,14 +11,14 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from kubelet.network.services import SERVICE_NAME
+from kubelet.network.services import BY_SERVICE, SERVICE_NAME, service_of
 from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES
 from minikube_py.api.meta import labels_of, name_of, namespace_of
 from minikube_py.api.types import Obj
 from minikube_py.client.informer import SharedInformers
 
 NOERROR, NXDOMAIN = 0, 3
-_BY_SERVICE, _BY_ADDRESS, _BY_CLUSTER_IP = "dns-service", "dns-address", "dns-cluster-ip"
+_BY_ADDRESS, _BY_CLUSTER_IP = "dns-address", "dns-cluster-ip"
 
 
 class Record(NamedTuple):
@@ -48,7 +48,7 @@ class Records:
         self.domain = domain.strip(".").lower()
         self._services, self._slices = informers.of(SERVICES), informers.of(ENDPOINTSLICES)
         self._services.add_index(_BY_CLUSTER_IP, _cluster_ips)
-        self._slices.add_index(_BY_SERVICE, lambda s: [f"{namespace_of(s)}/{labels_of(s).get(SERVICE_NAME, '')}"])
+        self._slices.add_index(BY_SERVICE, service_of)
         self._slices.add_index(_BY_ADDRESS, lambda s: [a for e in _endpoints(s) for a in e["addresses"]])
 
     def owns(self, name: str) -> bool:
@@ -94,7 +94,7 @@ class Records:
         spec = service["spec"]
         if spec.get("type") == "ExternalName":
             return Answer(NOERROR, (Record(name, "CNAME", spec["externalName"].rstrip(".")),)) if not rest else _NO_NAME
-        slices = self._slices.by_index(_BY_SERVICE, f"{namespace}/{service_name}")
+        slices = self._slices.by_index(BY_SERVICE, f"{namespace}/{service_name}")
         headless = spec.get("clusterIP") == "None"
         if rest and rest[-1].startswith("_") and len(rest) <= 2:
             return self._srv(name, kind, service, slices, rest)

@@ -1,9 +1,9 @@
 """The per-host half of the service proxy: Services as seen by processes of the host itself (component `kube-proxy`).
 
 Who calls it: the supervisor, once per profile; `python -m kubelet.network.main` runs the same by hand.
-Invariant: it owns one table and one route (the service CIDR through the cluster bridge, which gives host processes a source
-address that pods can answer), and leaves both in place when it stops, so that a restart interrupts nothing; cleanup.py removes
-the table, and the route goes with the bridge.
+Invariant: it owns one table, one rule among the engine's (forward.py) and one route (the service CIDR through the cluster
+bridge, which gives host processes a source address that pods can answer), and leaves them in place when it stops, so that a
+restart interrupts nothing; cleanup.py removes table and rule, and the route goes with the bridge.
 Upstream: cmd/kube-proxy.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubelet.network import forward
 from kubelet.network.netlink import RouteNetlink
 from kubelet.network.proxy import ServiceProxy
 from kubelet.network.rules import Scope, table_name
@@ -25,6 +26,7 @@ from minikube_py.client.kubeconfig import load
 from minikube_py.client.rest import Client
 
 log = logging.getLogger(__name__)
+_CHECK = 30.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Options:
     cluster_cidr: str
     service_cidr: str
     cluster_dns: str = ""
+    load_balancer_range: str = ""
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -47,6 +50,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--bridge", required=True, help="the cluster's bridge on this host")
     parser.add_argument("--cluster-cidr", required=True, help="all pods and nodes, such as 10.244.0.0/16")
     parser.add_argument("--service-cidr", required=True, help="all cluster IPs, such as 10.96.0.0/16")
+    parser.add_argument("--load-balancer-range", default="", help="all load balancers' addresses")
     parser.add_argument("--cluster-dns", default="", help="the cluster's DNS address")
     return Options(**vars(parser.parse_args(argv)))
 
@@ -62,7 +66,12 @@ def run(options: Options) -> None:
     nodes.add_handler(lambda old, new: proxy.changed() if _ip(old) != _ip(new) else None)
     informers.start()
     proxy.start()
-    ended.wait()
+    while True:
+        forward.ensure(
+            options.profile, options.bridge
+        )  # again and again: an engine that restarts writes its rules anew
+        if ended.wait(_CHECK):
+            break
     proxy.stop()
     informers.stop()
 
@@ -73,6 +82,7 @@ def host_scope(options: Options, nodes: Informer, addresses: tuple[str, ...]) ->
     return Scope(
         table_name(options.profile, "host"), options.service_cidr, dns_vip=options.cluster_dns, bridge=options.bridge,
         cluster_cidr=options.cluster_cidr, host_addresses=addresses, node_ips=node_ips,
+        balancer_cidr=options.load_balancer_range,
     )  # fmt: skip
 
 

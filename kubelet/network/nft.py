@@ -11,12 +11,15 @@ import json
 import logging
 import subprocess
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from kubelet.network.rules import Ruleset
 
 log = logging.getLogger(__name__)
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class NftError(Exception):
@@ -63,11 +66,35 @@ class Table:
         self._applied, self._removed = wanted, False
         return text
 
+    def change(self, before: State, after: Ruleset, whole: Callable[[], Ruleset]) -> str:
+        """Replace a part of the table: what it has of it, what it shall have. In: `whole` is the complete table, asked for only
+        where the part alone will not do. Out and raises as `apply`."""
+        held = self._applied
+        if held is None:
+            return self.apply(whole())
+        text = transaction(before, after, base=False)
+        try:
+            run(text)
+        except NftError as error:
+            log.info("%s; applying the whole of table %s", error, after.table)
+            self._applied = None
+            return self.apply(whole())
+        _replace(held.chains, before.chains, after.chains)
+        _replace(held.sets, before.sets, after.sets)
+        _replace(held.elements, before.elements, after.elements)
+        return text
+
     def remove(self, name: str) -> None:
         """There shall be no such table."""
         if not self._removed:
             delete_table(name)
             self._applied, self._removed = None, True
+
+
+def _replace(held: dict[K, V], gone: Iterable[K], come: Mapping[K, V]) -> None:
+    for key in gone:
+        held.pop(key, None)
+    held.update(come)
 
 
 def state_of(ruleset: Ruleset) -> State:

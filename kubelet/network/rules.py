@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubelet.network.host_ports import HostPort
-from kubelet.network.services import Endpoint, ServicePort, usable
+from kubelet.network.services import Endpoint, ServicePort, nearest, usable
 
 SERVICE_IPS, NODEPORTS, HAIRPIN, HOSTPORTS = "service-ips", "nodeports", "hairpin", "hostports"
 _NAT_BEFORE_ENGINE = "priority -101; policy accept;"  # Docker's own nat chain has -100
@@ -42,9 +42,11 @@ class Scope:
     host_ports: tuple[HostPort, ...] = ()
     bridge: str = ""
     cluster_cidr: str = ""
+    balancer_cidr: str = ""
     infrastructure_cidr: str = ""
     host_addresses: tuple[str, ...] = ()
     node_ips: Mapping[str, str] = field(default_factory=dict)
+    zone: str = ""
 
 
 @dataclass
@@ -65,22 +67,39 @@ def table_name(profile: str, part: str) -> str:
     return f"minikube-py-{profile}/{part}"
 
 
-def build(scope: Scope, ports: Iterable[ServicePort]) -> Ruleset:
-    """The complete table for these service ports."""
+def frame(scope: Scope) -> Ruleset:
+    """The table without any Service: its chains with hooks, its maps, cluster DNS and the pods' host ports."""
     if scope.node:
         ruleset = Ruleset(scope.table, _node_base(scope), {**_MAPS, **_NODE_MAPS})
     else:
         ruleset = Ruleset(scope.table, _host_base(scope), dict(_MAPS))
+    _add_dns(ruleset, scope)
+    for entry in sorted(scope.host_ports, key=lambda entry: not entry.host_ip):
+        # Like a node's, this host's loopback leads to the pod too. Nodes share it: the first to claim a port has it.
+        for address in (entry.host_ip,) if entry.host_ip else (scope.node_ip, "127.0.0.1"):
+            key = f"{address} . {entry.protocol.lower()} . {entry.port}"
+            ruleset.elements.setdefault((HOSTPORTS, key), f"{entry.pod_ip} . {entry.container_port}")
+        ruleset.elements[HAIRPIN, f"{entry.pod_ip} . {entry.pod_ip}"] = ""
+    return ruleset
+
+
+def part(scope: Scope, ports: Iterable[ServicePort]) -> Ruleset:
+    """What some Services add to the frame; their chains' names are theirs alone."""
+    ruleset = Ruleset(scope.table, {}, _NODE_MAPS if scope.node else _MAPS)
     for port in ports:
         if scope.node:
             _add_to_node(ruleset, scope, port)
         else:
             _add_to_host(ruleset, scope, port)
-    _add_dns(ruleset, scope)
-    for entry in scope.host_ports:
-        key = f"{entry.host_ip or scope.node_ip} . {entry.protocol.lower()} . {entry.port}"
-        ruleset.elements[HOSTPORTS, key] = f"{entry.pod_ip} . {entry.container_port}"
-        ruleset.elements[HAIRPIN, f"{entry.pod_ip} . {entry.pod_ip}"] = ""
+    return ruleset
+
+
+def build(scope: Scope, ports: Iterable[ServicePort]) -> Ruleset:
+    """The complete table for these service ports."""
+    ruleset, services = frame(scope), part(scope, ports)
+    ruleset.sets |= services.sets
+    ruleset.chains |= services.chains
+    ruleset.elements = services.elements | ruleset.elements
     return ruleset
 
 
@@ -98,7 +117,7 @@ _TO_NODEPORT = f"meta l4proto . th dport vmap @{NODEPORTS}"
 
 
 def _node_base(scope: Scope) -> dict[str, tuple[str, tuple[str, ...]]]:
-    unserved = f"ip saddr {scope.pod_cidr} ip daddr {scope.service_cidr}"
+    unserved = f"ip saddr {scope.pod_cidr} ip daddr {_service_addresses(scope)}"
     return {
         "prerouting": (
             f"type nat hook prerouting {_NAT_BEFORE_ENGINE}",
@@ -126,16 +145,26 @@ def _behind_node(scope: Scope) -> tuple[str, ...]:
     return (f"ip saddr {scope.pod_cidr} ip daddr {scope.infrastructure_cidr} ct status dnat snat to {scope.node_ip}",)
 
 
+def _service_addresses(scope: Scope) -> str:
+    return f"{{ {scope.service_cidr}, {scope.balancer_cidr} }}" if scope.balancer_cidr else scope.service_cidr
+
+
 def _host_base(scope: Scope) -> dict[str, tuple[str, tuple[str, ...]]]:
     local = [f"ip daddr {scope.cluster_cidr} fib daddr type local", "ip daddr 127.0.0.0/8"]
+    outside = f'iifname != "{scope.bridge}"'
+    from_outside = [f"{outside} {_TO_SERVICE}"]
     if scope.host_addresses:
-        local.append(f"ip daddr {{ {', '.join(sorted(scope.host_addresses))} }}")
+        own = f"ip daddr {{ {', '.join(sorted(scope.host_addresses))} }}"
+        local.append(own)
+        from_outside.append(f"{outside} {own} {_TO_NODEPORT}")
     return {
         # With route_localnet on the bridge, nobody but the host may address the host's loopback.
         "guard-loopback": (
             "type filter hook prerouting priority -300; policy accept;",
             (f'iifname "{scope.bridge}" ip daddr 127.0.0.0/8 drop',),
         ),
+        # Other machines: the host's addresses have the NodePorts; what is routed to us finds the Services' addresses.
+        "prerouting": (f"type nat hook prerouting {_NAT_BEFORE_ENGINE}", tuple(from_outside)),
         "output": (
             f"type nat hook output {_NAT_BEFORE_ENGINE}",
             (_TO_SERVICE, *(f"{match} {_TO_NODEPORT}" for match in local)),
@@ -147,17 +176,18 @@ def _host_base(scope: Scope) -> dict[str, tuple[str, tuple[str, ...]]]:
         "output-unserved": (
             "type filter hook output priority 0; policy accept;",
             (
-                f"ip daddr {scope.service_cidr} meta l4proto tcp reject with tcp reset",
-                f"ip daddr {scope.service_cidr} reject",
+                f"ip daddr {_service_addresses(scope)} meta l4proto tcp reject with tcp reset",
+                f"ip daddr {_service_addresses(scope)} reject",
             ),
         ),
     }
 
 
 def _add_to_node(ruleset: Ruleset, scope: Scope, port: ServicePort) -> None:
-    everywhere = _balance(ruleset, port, "", usable(port.endpoints))
+    everywhere = _balance(ruleset, port, "", nearest(port.endpoints, scope.node, scope.zone))
     here = _balance(ruleset, port, "local", usable(port.endpoints, scope.node)) if _has_policy(port) else ""
-    _add_vips(ruleset, port, here if port.internal_local else everywhere)
+    _add_vips(ruleset, port, port.vips, here if port.internal_local else everywhere)
+    _add_outer_addresses(ruleset, port, everywhere)
     if not port.node_port or not everywhere:
         return
     target = everywhere
@@ -170,7 +200,8 @@ def _add_to_node(ruleset: Ruleset, scope: Scope, port: ServicePort) -> None:
 
 def _add_to_host(ruleset: Ruleset, scope: Scope, port: ServicePort) -> None:
     everywhere = _balance(ruleset, port, "", usable(port.endpoints))
-    _add_vips(ruleset, port, everywhere)
+    _add_vips(ruleset, port, port.vips, everywhere)
+    _add_outer_addresses(ruleset, port, everywhere)
     if not port.node_port or not everywhere:
         return
     ruleset.elements[NODEPORTS, f"{_protocol(port)} . {port.node_port}"] = f"goto {everywhere}"
@@ -181,9 +212,18 @@ def _add_to_host(ruleset: Ruleset, scope: Scope, port: ServicePort) -> None:
             ruleset.elements[SERVICE_IPS, f"{address} . {_protocol(port)} . {port.node_port}"] = f"goto {target}"
 
 
-def _add_vips(ruleset: Ruleset, port: ServicePort, chain: str) -> None:
+def _add_outer_addresses(ruleset: Ruleset, port: ServicePort, chain: str) -> None:
+    """External IPs and those of the load balancer, which may admit some sources only."""
+    _add_vips(ruleset, port, port.external, chain)
+    if port.sources and port.balanced and chain:
+        admitted = f"ip saddr {{ {', '.join(port.sources)} }} goto {chain}"
+        chain = _chain(ruleset, port, "admitted", (admitted, "drop"))
+    _add_vips(ruleset, port, port.balanced, chain)
+
+
+def _add_vips(ruleset: Ruleset, port: ServicePort, vips: tuple[str, ...], chain: str) -> None:
     if chain:
-        for vip in port.vips:
+        for vip in vips:
             ruleset.elements[SERVICE_IPS, f"{vip} . {_protocol(port)} . {port.port}"] = f"goto {chain}"
 
 
@@ -194,7 +234,10 @@ def _add_dns(ruleset: Ruleset, scope: Scope) -> None:
         for protocol in ("TCP", "UDP"):
             port = ServicePort("kube-system", "kube-dns", "dns", protocol, 53, (scope.dns_vip,), 0, ())
             _add_vips(
-                ruleset, port, _balance(ruleset, port, "node", tuple(Endpoint(ip, scope.dns_port) for ip in servers))
+                ruleset,
+                port,
+                port.vips,
+                _balance(ruleset, port, "node", tuple(Endpoint(ip, scope.dns_port) for ip in servers)),
             )
 
 

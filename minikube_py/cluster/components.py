@@ -75,6 +75,7 @@ def _controllers(profile: Profile) -> Component:
         "cluster-signing-cert": profile.pki / "ca.crt",
         "cluster-signing-key": profile.pki / "ca.key",
         "service-cluster-ip-range": profile.service_cidr,
+        "load-balancer-range": profile.balancer_cidr if profile.runtime == "docker" else "",
     }
     return Component("controllers", "controllers.main", ("--no-leader-elect", *_argv(flags)))
 
@@ -107,6 +108,7 @@ def _kubelet(profile: Profile, node: Node) -> Component:
         flags["nvml-library"] = "auto"
     if profile.runtime == "docker":
         flags["bridge"] = profile.bridge
+        flags["load-balancer-range"] = profile.balancer_cidr
         flags["network"] = "own"
         return Component(name, "kubelet.main", _argv(flags))
     flags["network"] = "none"
@@ -120,6 +122,7 @@ def _kube_proxy(profile: Profile) -> Component:
         "bridge": profile.bridge,
         "cluster-cidr": profile.pod_cidr,
         "service-cidr": profile.service_cidr,
+        "load-balancer-range": profile.balancer_cidr,
         "cluster-dns": profile.dns_ip,
     }
     return Component("kube-proxy", "kubelet.network.main", _argv(flags))

@@ -20,6 +20,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?")
 MAX_PROFILES = 10
 MAX_NODES = 200
 FIRST_POD_NET, FIRST_SERVICE_NET = 244, 96
+_BALANCER_NET = 250
 PLAN_NODES = 3
 
 
@@ -92,6 +93,11 @@ class Profile:
     @property
     def service_cidr(self) -> str:
         return f"10.{FIRST_SERVICE_NET + self.index}.0.0/16"
+
+    @property
+    def balancer_cidr(self) -> str:
+        """Addresses of load balancers; the pod network's addresses past its nodes', so this machine routes them already."""
+        return f"10.{FIRST_POD_NET + self.index}.{_BALANCER_NET}.0/24"
 
     @property
     def api_service_ip(self) -> str:

@@ -75,3 +75,9 @@ def test_every_component_understands_its_flags() -> None:
         for component in components(profile):
             module = importlib.import_module(component.module)
             assert module.parse(list(component.argv)) is not None
+
+
+def test_load_balancers_and_nodes_share_no_address() -> None:
+    profile = Profile("blue", 4, 1).with_nodes(profiles.MAX_NODES)
+    assert profile.balancer_cidr.startswith(profile.pod_cidr.removesuffix("0.0/16"))
+    assert profile.balancer_cidr not in {profile.node_cidr(node) for node in profile.nodes}

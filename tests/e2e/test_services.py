@@ -54,6 +54,30 @@ def test_reached_from_the_host_by_cluster_ip_and_node_port(cluster: Cluster, app
     harness.eventually(lambda: _fetch(f"http://{node}:{port}/") in names, what="the node port")
 
 
+def test_a_load_balancer_is_there_at_once_and_the_cli_says_where(cluster: Cluster, apply: Apply) -> None:
+    apply(deployment("front", 2, WEB))
+    apply(_service("front", type="LoadBalancer"))
+    names = {p["metadata"]["name"] for p in cluster.ready_pods("app=front", 2)}
+
+    def url() -> str:
+        return cluster.minikube("service", "front", "--url").stdout.strip()
+
+    outer = harness.eventually(lambda: (found := url()).startswith("http://10.") and found, what="an address")
+    assert harness.eventually(lambda: _fetch(outer), what="the load balancer") in names
+    port = cluster.client.get(SERVICES, "front", "default")["spec"]["ports"][0]["nodePort"]
+    assert _fetch(f"http://127.0.0.1:{port}/") in names
+    cluster.kubectl(
+        "patch", "service", "front", "-p", '{"spec": {"ports": [{"name": "more", "port": 8088, "targetPort": 8080}]}}'
+    )
+    more = harness.eventually(lambda: [line for line in url().split() if line.endswith(":8088")], what="the new port")[
+        0
+    ]
+    assert harness.eventually(lambda: _fetch(more), what="a port added later") in names
+    assert "load balancer" in cluster.minikube("service", "front").stdout
+    assert cluster.minikube("service", "kubernetes", "--url").stdout.startswith("https://10.")
+    assert "there are: " in cluster.minikube("service", "nosuch", check=False).stderr
+
+
 def test_endpoints_follow_readiness(cluster: Cluster, apply: Apply) -> None:
     probe = {"exec": {"command": ["test", "-f", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
     apply(deployment("moody", 1, f"touch /tmp/ok; {WEB}", readinessProbe=probe))

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from kubelet.network import cleanup, nft, partition
+from kubelet.network import cleanup, forward, nft, partition
 from kubelet.network.host_ports import HostPort, host_ports
 from kubelet.network.main import ensure_host, host_addresses
 from kubelet.network.netlink import RouteNetlink, entered
 from kubelet.network.proxy import Table
 from kubelet.network.rules import Scope, build, table_name
-from kubelet.network.services import service_ports
+from kubelet.network.services import ServicePort, service_ports
 from minikube_py.api.types import Obj
 from tests.network.conftest import BRIDGE, Host, node_network
 from tests.network.netns import Netns
@@ -194,6 +194,52 @@ def test_host_ports(cluster: Cluster) -> None:
         a.get("10.201.1.1", 7000)
 
 
+def test_other_machines_reach_node_ports_and_load_balancers(cluster: Cluster) -> None:
+    """The engine's FORWARD chain drops what it did not publish; our one rule lets redirected connections through, no others."""
+    host, outside = cluster.host, Netns()
+    for command in (
+        f"ip link add out0 type veth peer name eth0 netns {outside.pid}", "ip address add 192.0.2.1/24 dev out0",
+        "ip link set out0 up", "iptables -P FORWARD DROP", "iptables -N DOCKER-USER", "iptables -A DOCKER-USER -j RETURN",
+        "iptables -A FORWARD -j DOCKER-USER", f"iptables -A FORWARD -i {BRIDGE} -j ACCEPT",
+        f"iptables -A FORWARD -o {BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    ):  # fmt: skip
+        subprocess.run(command.split(), check=True)
+    with entered(outside.fd):
+        for command in (
+            "ip address add 192.0.2.2/24 dev eth0",
+            "ip link set eth0 up",
+            "ip route add default via 192.0.2.1",
+        ):
+            subprocess.run(command.split(), check=True)
+    cluster.scopes[2] = replace(cluster._host(), balancer_cidr="10.201.250.0/24")
+    web = service("web", VIP, [{"port": 80, "nodePort": 30080}], type="LoadBalancer")
+    web["status"] = {"loadBalancer": {"ingress": [{"ip": "10.201.250.1", "ipMode": "VIP"}]}}
+    slices = [slice_of("web", cluster.ip("b", "c"))]
+    cluster.apply([web], slices)
+    with pytest.raises(TimeoutError):
+        outside.get("192.0.2.1", 30080, timeout=0.3)
+    forward.ensure("nettest", BRIDGE)
+    forward.ensure("nettest", BRIDGE)
+    for address, port in (("192.0.2.1", 30080), ("10.201.250.1", 80)):
+        answers = {outside.get(address, port) for _ in range(24)}
+        assert answers == {"b 192.0.2.2", "c 192.0.2.2"}, "balanced, and the client's address is kept"
+    for client in (host.netns, host.pods["a"]):
+        assert served_by(client, "10.201.250.1") == {"b", "c"}
+    with pytest.raises(TimeoutError):
+        outside.get(host.ips["b"], 8080, timeout=0.3)
+    with pytest.raises(ConnectionRefusedError):
+        host.netns.get("10.201.250.9", 80)
+    web["spec"]["loadBalancerSourceRanges"] = ["10.0.0.0/8", "10.201.0.0/16"]
+    cluster.apply([web], slices)
+    assert served_by(host.netns, "10.201.250.1") == {"b", "c"}
+    with pytest.raises(TimeoutError):
+        outside.get("10.201.250.1", 80, timeout=0.3)
+    cleanup.remove_all("nettest")
+    rules = subprocess.run(["iptables", "-S", "DOCKER-USER"], capture_output=True, text=True, check=True).stdout
+    assert rules.split("\n") == ["-N DOCKER-USER", "-A DOCKER-USER -j RETURN", ""], "nothing is left behind"
+    outside.close()
+
+
 def test_which_pods_have_host_ports() -> None:
     def pod(phase: str = "Running", ip: str = "10.0.0.1", **spec: Any) -> Obj:
         ports = [{"containerPort": 80, "hostPort": 8080, "hostIP": "0.0.0.0"}, {"containerPort": 81}]
@@ -319,12 +365,17 @@ def test_any_state_reached_step_by_step_equals_it_from_scratch(seed: int) -> Non
     netns = Netns()
     with entered(netns.fd), warnings.catch_warnings():
         warnings.simplefilter("ignore", NonInteractiveExampleWarning)
-        table, scope = Table(), Cluster._node(1)
+        table, scope, ports = Table(), Cluster._node(1), list[ServicePort]()
         for step in range(12):
-            ports = service_ports(*clusters().example())
-            table.apply(scope, ports)
+            before, ports = ports, service_ports(*clusters().example())
+            if step % 2:
+                table.apply(scope, ports)
+            else:
+                owners = {f"{port.namespace}/{port.service}" for port in (*before, *ports)}
+                table.change(scope, {o: [p for p in ports if f"{p.namespace}/{p.service}" == o] for o in owners})
             if random.Random(seed * 100 + step).random() < 0.3:
                 table = Table()
+                table.apply(scope, ports)
         incremental = _listing(scope)
         nft.run(nft.transaction(None, build(scope, ports)))
         assert _listing(scope) == incremental

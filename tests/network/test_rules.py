@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubelet.network import nft
-from kubelet.network.rules import NODEPORTS, SERVICE_IPS, Ruleset, Scope, build
-from kubelet.network.services import Endpoint, service_ports, usable
+from kubelet.network.layers import Layers
+from kubelet.network.rules import NODEPORTS, SERVICE_IPS, Ruleset, Scope, build, frame, part
+from kubelet.network.services import Endpoint, nearest, service_ports, usable
 from minikube_py.api.types import Obj
 from tests.network.objects import service, slice_of
 
@@ -178,3 +179,39 @@ def test_terminating_endpoints_serve_when_nothing_is_ready() -> None:
     assert usable([going, Endpoint("10.0.0.2", 80, "n2")]) == (Endpoint("10.0.0.2", 80, "n2"),)
     assert usable([going]) == (going,)
     assert usable([going], "n2") == ()
+
+
+def test_hints_choose_the_nearest_and_never_lose_the_last() -> None:
+    a, b, c = (Endpoint(f"10.0.0.{n}", 80, f"n{n}", for_zones=(z,), for_nodes=(f"n{n}",)) for n, z in enumerate("xyy"))
+    assert nearest([a, b, c], "n1", "") == (b,)
+    assert nearest([a, b, c], "n9", "y") == (b, c)
+    assert nearest([a, b, c], "n9", "other") == (a, b, c)
+    assert nearest([a, b, c._replace(for_zones=())], "n9", "y") == (a, b, c._replace(for_zones=())), (
+        "hints on all or on none"
+    )
+    going = [e._replace(ready=False) for e in (a, b)]
+    assert nearest(going, "n9", "y") == tuple(going), "terminating endpoints serve everybody"
+
+
+@given(st.lists(clusters(), min_size=1, max_size=4), st.data())
+def test_changing_some_services_at_a_time_equals_building_the_whole(
+    steps: list[tuple[list[Obj], list[Obj]]], data: st.DataObject
+) -> None:
+    """Also where two Services claim the same external address and port."""
+    layers, held = Layers(), nft.State(frozenset(), frozenset(), {})
+    for services, slices in steps:
+        for obj in services:
+            obj["spec"]["externalIPs"] = data.draw(st.sampled_from([[], ["192.0.2.1"]]))
+        ports = service_ports(services, slices)
+        owners = {f"default/{obj['metadata']['name']}" for obj in services} | layers.owners()
+        for some in (set(list(owners)[::2]), owners):
+            parts = {o: part(NODE, [p for p in ports if f"{p.namespace}/{p.service}" == o]) for o in some}
+            before, after = layers.replace(parts, NODE.table)
+            assert before.chains <= held.chains and before.elements.items() <= held.elements.items()
+            kept = {k: v for k, v in held.elements.items() if k not in before.elements}
+            assert not kept.keys() & after.elements.keys(), "an element is never added twice"
+            chains, sets = held.chains - before.chains | set(after.chains), held.sets - before.sets | set(after.sets)
+            held = nft.State(chains, sets, kept | after.elements)
+        whole = layers.whole(frame(NODE))
+        assert set(whole.chains) == held.chains | set(frame(NODE).chains)
+        assert whole.elements == held.elements | frame(NODE).elements
