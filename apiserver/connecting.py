@@ -26,9 +26,18 @@ _READS = ("log",)
 def admit(server: Server, request: Request) -> Admitted:
     """Authenticate, authorise, and ask admission. Raises the first refusal."""
     admitted = pipeline.admit(server, request)
+    try:
+        _ask(server, request, admitted)
+    except Exception as error:
+        pipeline.ended(server, request, admitted, error)
+        raise
+    return admitted
+
+
+def _ask(server: Server, request: Request, admitted: Admitted) -> None:
     info = admitted.info
     if info.subresource in _READS:
-        return admitted
+        return
     row = info.row
     if row is None or row.subresource(info.subresource) is None:
         raise errors.NotFound("the server could not find the requested resource")
@@ -39,7 +48,6 @@ def admit(server: Server, request: Request) -> Admitted:
     )  # fmt: skip
     chain.admit(attributes)
     chain.validate(attributes)
-    return admitted
 
 
 def _options(row: Row, subresource: str, rest: str, query: Query) -> Obj:

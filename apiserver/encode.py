@@ -34,14 +34,15 @@ def one(request: Request, row: Row, stored: Stored, code: int = 200) -> Response
     """One stored object in the form of `row`."""
     accepted = negotiate.negotiate(request.headers.get("accept"), TRANSFORMS)
     if accepted is PLAIN and row.verbatim and "pretty" not in request.query:
-        return Response(code, stored.raw, revision=str(stored.revision))
+        return Response(code, stored.raw, revision=str(stored.revision), name=stored.name)
     value = convert.to_served(row, stored.obj())
     if accepted.kind == "Table":
         included = request.query.get("includeObject", "")
         value = table.render(row, [value], included, metadata=value["metadata"], api_version=accepted.api_version)
     elif accepted.kind:
         value = table.partial(value, accepted.api_version)
-    return Response(code, _dumps(request, accepted, value), accepted.content_type, revision=str(stored.revision))
+    body = _dumps(request, accepted, value)
+    return Response(code, body, accepted.content_type, revision=str(stored.revision), name=stored.name)
 
 
 def many(request: Request, row: Row, chunk: Chunk) -> Response:

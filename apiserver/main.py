@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from apiserver import bootstrap, listener, strategies
+from apiserver import audit_policy, bootstrap, listener, strategies
 from apiserver.admission.dynamic import Dynamic
 from apiserver.aggregation.catalogue import APIServices
 from apiserver.aggregation.controller import AggregationController
@@ -108,14 +108,15 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     prefixes = [f"/registry/{kind}/" for kind in rbac.KINDS]
     roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
     authorizer = Authorizer(roles, NodeGraph(store))
+    policy = audit_policy.read(options.audit_policy_file) if options.audit_policy_file else None
     checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
     registry.guards = escalation.guards(authorizer, registry.lookup) | signers.guards(authorizer)
     proxy = FrontProxy(options.requestheader_client_ca, options.requestheader_allowed_names)
     authenticator = Authenticator(tokens, accounts, registry.lookup, clock, proxy)
     dialer = Dialer(store, options)
     return Server(
-        options, clock, store, registry, authenticator, authorizer, accounts, Audit(options.audit_log, clock), Metrics(),
-        APIServices(store), dialer, Documents(dialer), checks,
+        options, clock, store, registry, authenticator, authorizer, accounts, Audit(options.audit_log, clock, policy),
+        Metrics(), APIServices(store), dialer, Documents(dialer), checks,
     )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ class Options:
     disable_admission_plugins: str = ""
     event_ttl: int = 3600
     audit_log: str = ""
+    audit_policy_file: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
@@ -103,7 +104,8 @@ _HELP = {
     "disable_admission_plugins": "admission plugins to leave out, by name, comma-separated",
     "cluster_dns": "make the Service kube-system/kube-dns with this cluster IP, which the nodes' own DNS servers answer",
     "advertise_address": "address that pods reach this server by",
-    "audit_log": "file that receives one JSON line per write",
+    "audit_log": "file that receives one JSON line per audit event",
+    "audit_policy_file": "what is audited: an audit.k8s.io/v1 Policy (default: writes, and whoever is refused)",
 }
 
 

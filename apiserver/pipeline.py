@@ -17,14 +17,15 @@ from dataclasses import dataclass, field
 import orjson
 
 from apiserver import request as routing
+from apiserver.audit import Outcome, Trail
 from apiserver.auth import impersonation
+from apiserver.auth.authorization import asked_by, forbidden
 from apiserver.auth.user import UserInfo
 from apiserver.request import Request, RequestInfo
 from apiserver.server import Server
 from apiserver.storage.base import StoreUnavailable
 from minikube_py.api import errors
 from minikube_py.api.errors import APIError, to_status
-from minikube_py.api.types import Obj
 
 log = logging.getLogger(__name__)
 JSON = "application/json"
@@ -32,70 +33,98 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Response:
-    """What the shell sends. `revision` is the resourceVersion of what was written, for the audit log."""
+    """What the shell sends. `revision` and `name` are of what was written, for the audit log."""
 
     code: int
     body: bytes
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     revision: str = ""
+    name: str = ""
 
 
 @dataclass(slots=True)
 class Admitted:
-    """A request that may be served. `impersonator` is who asked, when that is not `user`.
+    """A request that may be served, on behalf of `user`; `trail` says how it came to that.
 
     `warnings` are for the client, whether it gets what it wants or not; `annotations` for the audit log.
     """
 
     info: RequestInfo
     user: UserInfo
-    impersonator: UserInfo | None = None
+    trail: Trail
     warnings: list[str] = field(default_factory=list)
-    annotations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return self.trail.annotations
 
 
 Handler = Callable[[Server, Request, Admitted], Response]
 
 
 def admit(server: Server, request: Request) -> Admitted:
-    """Authenticate, route, authorise. Raises Unauthorized or Forbidden."""
-    info = routing.parse(request.method, request.path, request.query)
-    return _admit(server, request, Admitted(info, _NOBODY))
+    """Authenticate, route, authorise: for what is no plain request. Raises Unauthorized or Forbidden.
+
+    Who calls it says `server.audit.started` when its answer begins, and `ended` at the end.
+    """
+    admitted = _routed(server, request)
+    try:
+        return _admit(server, request, admitted)
+    except Exception as error:
+        ended(server, request, admitted, error)
+        raise
+
+
+def ended(
+    server: Server, request: Request, admitted: Admitted, error: Exception | None = None, code: int = 200
+) -> None:
+    """A watch or a conversation is over, or was refused with an error."""
+    outcome = Outcome(code) if error is None else _refused(as_api_error(error), error)
+    server.audit.completed(request, admitted.trail, outcome)
+
+
+def _refused(api_error: APIError, error: Exception) -> Outcome:
+    return Outcome(api_error.code, to_status(api_error), why=str(error.__cause__ or ""))
 
 
 _NOBODY = UserInfo("")
 
 
+def _routed(server: Server, request: Request) -> Admitted:
+    info = routing.parse(request.method, request.path, request.query)
+    return Admitted(info, _NOBODY, Trail(info, server.clock.time(), _NOBODY))
+
+
 def _admit(server: Server, request: Request, admitted: Admitted) -> Admitted:
-    admitted.user = server.authenticate(request.headers, request.certificate)
-    if "impersonate-user" in request.headers:
-        admitted.impersonator = admitted.user
-        admitted.user = impersonation.impersonated(server.authorize, admitted.user, request.headers)
-    server.authorize(admitted.user, admitted.info)
+    trail = admitted.trail
+    trail.who = admitted.user = server.authenticate(request.headers, request.certificate)
+    server.audit.received(request, trail)
+    if any(header.startswith(impersonation.PREFIX) for header in request.headers):
+        trail.acting_as = admitted.user = impersonation.impersonated(server.authorize, trail.who, request.headers)
+    verdict = server.authorize.decide(admitted.user, admitted.info)
+    trail.allowed, trail.reason = verdict.allowed, verdict.reason
+    if not verdict.allowed:
+        raise forbidden(admitted.user, asked_by(admitted.info), verdict.reason)
     return admitted
 
 
 def handle(server: Server, request: Request, serve: Handler) -> Response:
     """Answer one plain request. Never raises: what goes wrong is a Status in the response."""
-    received, started = server.clock.time(), server.clock.monotonic()
-    admitted = Admitted(routing.parse(request.method, request.path, request.query), _NOBODY)
+    started = server.clock.monotonic()
+    admitted = _routed(server, request)
     server.metrics.begin(admitted.info)
-    status: Obj | None = None
     try:
         response = serve(server, request, _admit(server, request, admitted))
+        outcome = Outcome(response.code, None, response.body, response.revision, response.name)
     except Exception as error:
         api_error = as_api_error(error)
-        status = to_status(api_error)
-        response = failure(api_error)
+        response, outcome = failure(api_error), _refused(api_error, error)
     if admitted.warnings:
         response.headers["Warning"] = warning_header(admitted.warnings)
     info = admitted.info
     server.metrics.end(info, response.code, server.clock.monotonic() - started, dry_run="dryRun" in request.query)
-    server.audit.record(
-        request, info, admitted.user, response.code, status, response.revision, received, admitted.impersonator,
-        admitted.annotations,
-    )  # fmt: skip
+    server.audit.completed(request, admitted.trail, outcome)
     return response
 
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from apiserver import app, pipeline, rest, waiting, watching
+from apiserver.auth import impersonation
 from apiserver.pipeline import Response
 from apiserver.request import Request
 from apiserver.resources import table
@@ -148,7 +149,9 @@ def _request(scope: Scope) -> Request:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if name in headers:
+            value = f"{headers[name]}{impersonation.SEPARATOR if name.startswith(impersonation.PREFIX) else ','}{value}"
+        headers[name] = value
     client = scope.get("client")
     return Request(
         scope.get("method", "GET"), scope["path"], scope["query_string"].decode("latin-1"), headers, b"",

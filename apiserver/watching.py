@@ -34,19 +34,24 @@ def is_watch(request: Request) -> bool:
 
 async def serve(server: Server, request: Request, receive: Receive, send: Send) -> None:
     """Answer a watch until it ends."""
+    admitted: Admitted | None = None
     try:
         admitted = await _admit(server, request)
         row = rest.check_route(admitted.info)
         asked = _asked(server, request, admitted, row)
     except Exception as error:
+        if admitted is not None:
+            pipeline.ended(server, request, admitted, error)
         await respond(send, pipeline.failure(pipeline.as_api_error(error)))
         return
     server.metrics.watch(admitted.info, +1)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        server.audit.started(request, admitted.trail, 200)
         await _pump(server, watch.stream(server.store, asked), receive, send)
     finally:
         server.metrics.watch(admitted.info, -1)
+        pipeline.ended(server, request, admitted)
 
 
 async def respond(send: Send, response: pipeline.Response) -> None:

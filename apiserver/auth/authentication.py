@@ -80,8 +80,8 @@ class Authenticator:
             raise errors.Unauthorized("Unauthorized")
         try:
             return self._accounts.user(self._accounts.claims(token))
-        except InvalidToken:
-            raise errors.Unauthorized("Unauthorized") from None
+        except InvalidToken as error:
+            raise errors.Unauthorized("Unauthorized") from error  # the cause is for the audit log
 
     def _websocket_user(self, protocols: str) -> UserInfo:
         """Browsers cannot set headers on a WebSocket: the token comes base64url-encoded in a subprotocol."""

@@ -24,25 +24,23 @@ class Verdict(NamedTuple):
     reason: str
 
 
+_MASTER = Verdict(True, "")
+
+
 class Authorizer:
     """The chain over the live RBAC objects."""
 
     def __init__(self, rbac: RBAC, nodes: NodeGraph) -> None:
         self.rbac, self._nodes = rbac, nodes
 
-    def __call__(self, who: UserInfo, info: RequestInfo) -> None:
-        """Let the request pass. Raises Forbidden in upstream's words."""
-        if MASTERS in who.groups:
-            return
-        asked = asked_by(info)
-        verdict = self.verdict(who, asked)
-        if not verdict.allowed:
-            raise forbidden(who, asked, verdict.reason)
+    def decide(self, who: UserInfo, info: RequestInfo) -> Verdict:
+        """Whether the request may pass, and why."""
+        return _MASTER if MASTERS in who.groups else self.verdict(who, asked_by(info))
 
     def verdict(self, who: UserInfo, asked: Asked) -> Verdict:
         """Whether, and why."""
         if MASTERS in who.groups:
-            return Verdict(True, "")
+            return _MASTER
         if asked.path and asked.verb in ("get", "head") and _is_open(asked.path):
             return Verdict(True, "")
         is_nodes, why_not = node.allowed(self._nodes, who, asked)

@@ -12,20 +12,26 @@ from apiserver.auth import user
 from apiserver.auth.authorization import Authorizer, forbidden
 from apiserver.auth.rbac import Asked
 from apiserver.auth.user import SERVICE_ACCOUNT_PREFIX, UserInfo
+from minikube_py.api import errors
 
-_EXTRA = "impersonate-extra-"
+PREFIX = "impersonate-"
+_EXTRA = f"{PREFIX}extra-"
+SEPARATOR = "\n"
+"""Between the values of a header given several times; a comma may be part of one."""
 _AUTHENTICATION = "authentication.k8s.io"
 
 
 def impersonated(authorizer: Authorizer, who: UserInfo, headers: Mapping[str, str]) -> UserInfo:
     """The user that the headers name. In: lower-case header names. Raises Forbidden."""
-    name, uid = headers["impersonate-user"], headers.get("impersonate-uid", "")
-    groups = tuple(group.strip() for group in headers.get("impersonate-group", "").split(",") if group.strip())
+    name, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
+    groups = tuple(group for group in headers.get("impersonate-group", "").split(SEPARATOR) if group)
     extra = {
-        unquote(header[len(_EXTRA) :]): tuple(part.strip() for part in value.split(","))
+        unquote(header[len(_EXTRA) :]): tuple(value.split(SEPARATOR))
         for header, value in headers.items()
         if header.startswith(_EXTRA)
     }
+    if not name:
+        raise errors.BadRequest("requested to impersonate groups, a uid or extra values without impersonating a user")
     for asked in _questions(name, uid, groups, extra):
         if not authorizer.verdict(who, asked).allowed:
             raise forbidden(who, asked)

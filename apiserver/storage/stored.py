@@ -61,6 +61,10 @@ class Stored:
         return decoded  # type: ignore[no-any-return]
 
     @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
     def labels(self) -> dict[str, str]:
         return self._look_inside()[0]
 

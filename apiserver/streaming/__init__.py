@@ -7,7 +7,6 @@ Upstream: pkg/registry/core/{pod,service,node}/rest and apimachinery/pkg/util/pr
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from apiserver import connecting, pipeline, waiting
@@ -15,13 +14,9 @@ from apiserver import request as routing
 from apiserver.aggregation import proxy as aggregation
 from apiserver.request import Request
 from apiserver.server import Server
-from apiserver.storage.base import StoreUnavailable
 from apiserver.streaming import exec, logs, portforward, proxy
 from apiserver.streaming.asgi import Receive, Scope, Send, Stream, refuse
 from apiserver.streaming.backend import Backends
-from minikube_py.api import errors
-
-log = logging.getLogger(__name__)
 
 Serve = Callable[[Stream], Awaitable[None]]
 
@@ -69,29 +64,38 @@ class Streams:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
-        except errors.APIError as error:
-            await refuse(stream, error)
-        except StoreUnavailable as error:
-            await refuse(stream, errors.ServiceUnavailable(str(error)))
         except Exception as error:
-            log.exception("a stream failed unexpectedly")
-            await refuse(stream, errors.InternalError(f"Internal error occurred: {type(error).__name__}: {error}"))
+            await refuse(stream, pipeline.as_api_error(error))
         finally:
             for task in (serving, stopping):
                 task.cancel()
             await asyncio.gather(serving, stopping, return_exceptions=True)
 
     async def _admit_and_serve(self, stream: Stream, request: Request) -> None:
-        loop, remote = asyncio.get_running_loop(), self._server.services.remote(request.path)
+        server, code = self._server, 200
+        loop, remote = asyncio.get_running_loop(), server.services.remote(request.path)
         admit = pipeline.admit if remote is not None else connecting.admit
-        if self._server.store.reads_block:
-            admitted = await loop.run_in_executor(None, admit, self._server, request)
+        if server.store.reads_block:
+            admitted = await loop.run_in_executor(None, admit, server, request)
         else:
-            admitted = await waiting.start(loop, lambda: admit(self._server, request))
-        if remote is not None:
-            await aggregation.serve(stream, admitted.user, remote, self._server.dialer)
-            return
-        await STREAMS[stream.info.resource, stream.info.subresource](stream)
+            admitted = await waiting.start(loop, lambda: admit(server, request))
+
+        def started(answered: int) -> None:
+            nonlocal code
+            code = answered
+            server.audit.started(request, admitted.trail, code)
+
+        stream.on_start = started
+        try:
+            if remote is not None:
+                await aggregation.serve(stream, admitted.user, remote, server.dialer)
+            else:
+                await STREAMS[stream.info.resource, stream.info.subresource](stream)
+        except Exception as error:
+            stream.on_start = lambda _: None  # the refusal that follows is this very outcome
+            pipeline.ended(server, request, admitted, error)
+            raise
+        pipeline.ended(server, request, admitted, code=code)
 
     async def _close_when_stopping(self) -> None:
         await self._server.stopping.wait()

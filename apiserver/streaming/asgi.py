@@ -36,6 +36,7 @@ class Stream:
     server: Server
     backends: "Backends"
     started: bool = False
+    on_start: Callable[[int], None] = lambda _: None
     query: Query = field(default_factory=Query)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -53,6 +54,7 @@ class Stream:
     async def respond(self, status: int, headers: Headers) -> None:
         """Begin the HTTP response."""
         self.started = True
+        self.on_start(status)
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes, more: bool = True) -> None:
@@ -73,6 +75,7 @@ class Stream:
     async def accept(self, subprotocol: str | None = None) -> None:
         """Accept the WebSocket."""
         self.started = True
+        self.on_start(101)
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
 
     async def disconnected(self) -> None:

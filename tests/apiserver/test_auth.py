@@ -179,6 +179,53 @@ class TestImpersonation:
         }  # fmt: skip
         assert wire("GET", "/api/v1/nodes", headers=headers).status == 403
 
+    def test_every_header_is_one_value(self, apiserver: APIServer, wire: Wire) -> None:
+        connection = http.client.HTTPSConnection(wire.host, wire.port, context=wire.context)
+        connection.putrequest("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+        body = b'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}'
+        pairs = [
+            ("Authorization", f"Bearer {wire.token}"), ("Impersonate-User", "carol"), ("Impersonate-Uid", "u-1"),
+            ("Impersonate-Group", "a,b"), ("Impersonate-Group", "c"), ("Impersonate-Extra-Acme.com%2fWhy", "x, y"),
+            ("Impersonate-Extra-Acme.com%2fWhy", "z"), ("Content-Type", "application/json"), ("Content-Length", str(len(body))),
+        ]  # fmt: skip
+        for name, value in pairs:
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        found = json.loads(connection.getresponse().read())["status"]["userInfo"]
+        connection.close()
+        assert found == {
+            "username": "carol", "uid": "u-1", "groups": ["a,b", "c", "system:authenticated"],
+            "extra": {"acme.com/why": ["x, y", "z"]},
+        }  # fmt: skip
+
+    def test_nobody_is_no_user(self, wire: Wire) -> None:
+        answer = wire("GET", "/api/v1/nodes", headers={"Impersonate-Group": "system:masters"})
+        assert answer.status == 400 and "without impersonating a user" in answer.body["message"]
+
+    def test_each_part_needs_its_own_right(self, wire: Wire, people: dict[str, Wire]) -> None:
+        group_rule = {
+            "apiGroups": [""],
+            "resources": ["users", "groups"],
+            "verbs": ["impersonate"],
+            "resourceNames": ["carol", "ops"],
+        }
+        extra_rule = {"apiGroups": ["authentication.k8s.io"], "resources": ["userextras/why"], "verbs": ["impersonate"]}
+        wire.ok("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "imp"}, "rules": [group_rule, extra_rule]})
+        ref = {"apiGroup": GROUP, "kind": "ClusterRole", "name": "imp"}
+        binding = {"metadata": {"name": "imp"}, "roleRef": ref, "subjects": [user("ann")]}
+        wire.ok("POST", f"{RBAC}/clusterrolebindings", binding)
+        base = {"Impersonate-User": "carol", "Impersonate-Group": "ops", "Impersonate-Extra-Why": "t"}
+        assert whoami(people["ann"], headers=base)["username"] == "carol"
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        for more in (
+            {"Impersonate-Group": "system:masters"},
+            {"Impersonate-Uid": "1"},
+            {"Impersonate-Extra-Other": "t"},
+        ):
+            assert people["ann"]("POST", path, {}, headers={**base, **more}).status == 403, more
+        for name in ("clusterrolebindings", "clusterroles"):
+            wire.ok("DELETE", f"{RBAC}/{name}/imp")
+
     def test_service_accounts_bring_their_groups(self, wire: Wire) -> None:
         found = whoami(wire, headers={"Impersonate-User": "system:serviceaccount:default:robot"})
         assert "system:serviceaccounts:default" in found["groups"]
