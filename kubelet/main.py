@@ -20,6 +20,7 @@ from kubelet.devices import setup as devices
 from kubelet.devices.base import DeviceManager
 from kubelet.eviction.manager import EvictionManager
 from kubelet.eviction.usage import Meter
+from kubelet.image_gc import ImageCollector, image_disk
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.dns import DNSServer
@@ -106,7 +107,7 @@ class Kubelet:
             policies = PolicyAgent(self.informers, options.profile, options.node_name, clock)
             self.extras, self.isolate = [policies], policies.isolate
         self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
-        self.eviction = self._eviction()
+        self.eviction = self._eviction(info)
         if options.service_proxy:
             dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
             zone = "topology.kubernetes.io/zone"
@@ -140,12 +141,14 @@ class Kubelet:
                 return
         self.manager.start(self.node, pods)
         self.eviction.start()
+        self.collector.start()
         _log.info("node %s runs its pods", options.node_name)
 
     def stop(self) -> None:
         """Let go of everything; pods run on."""
         for part in (
             self.eviction,
+            self.collector,
             self.manager,
             self.agent,
             self.server,
@@ -159,16 +162,31 @@ class Kubelet:
         self.events.stop()
         self.runtime.close()
 
-    def _eviction(self) -> EvictionManager:
+    def _eviction(self, info: Info) -> EvictionManager:
         options, clock, manager = self.options, self.clock, self.manager
 
         def tell(pod: Obj | None, reason: str, message: str) -> None:
             self.events.event(pod or self.agent.node(), "Warning", reason, message)
 
+        disk = image_disk(options.root_dir, info.root_dir)
+        self.collector = ImageCollector(options, self.runtime, clock, disk, lambda *told: tell(None, *told))
+        self.node.images.used = self._image_used
         meter = Meter(options, self.runtime, self.node.cgroups, clock)
         return EvictionManager(
-            options, meter, manager.occupying, manager.evict, tell, lambda: False, self.agent.changed, clock
+            options,
+            meter,
+            manager.occupying,
+            manager.evict,
+            tell,
+            self.collector.remove_all_unused,
+            self.agent.changed,
+            clock,
         )
+
+    def _image_used(self, reference: str, pulled: bool) -> None:
+        self.collector.used(reference, pulled)
+        if pulled:
+            self.agent.images_changed()
 
     def _services(
         self, client: Client, info: Info, service_env: env.ServiceEnv, statuses: StatusWriter

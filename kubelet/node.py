@@ -57,6 +57,11 @@ class NodeAgent:
         """Something the status depends on changed (devices): look now."""
         self._wake.set()
 
+    def images_changed(self) -> None:
+        """An image arrived: say so with the next report."""
+        self._images_at = float("-inf")
+        self._wake.set()
+
     def node(self) -> Obj:
         """The Node as the API has it; before it does, as we would register it."""
         return self._informer.get("", self._options.node_name) or {

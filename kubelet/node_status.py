@@ -154,6 +154,8 @@ def worth_writing(old: Obj, new: Obj) -> bool:
     ours = [held[c["type"]] for c in new["conditions"] if c["type"] in held]
     if stripped(ours) != stripped(new["conditions"]):
         return True
+    if {n for i in new["images"] for n in i["names"]} != {n for i in old.get("images") or [] for n in i["names"]}:
+        return True
     for key in ("capacity", "allocatable"):
         if any((old.get(key) or {}).get(name) != value for name, value in new[key].items()):
             return True

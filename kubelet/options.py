@@ -55,6 +55,11 @@ class Options:
     pause_image: str = "registry.k8s.io/pause:3.10"
     pod_pids_limit: int = 0
     max_pids: int = 0
+    image_gc_high_threshold: int = 85
+    image_gc_low_threshold: int = 80
+    image_gc_period: float = 300.0
+    minimum_image_ttl_duration: float = 120.0
+    maximum_image_age: float = 0.0
     eviction_hard: str = thresholds.DEFAULT_HARD
     eviction_soft: str = ""
     eviction_soft_grace_period: str = ""
@@ -86,10 +91,18 @@ def parse(argv: Sequence[str]) -> Options:
     for name in (
         "node-status-update-frequency", "node-lease-renew-interval", "sync-frequency", "relist-period",
         "crash-backoff", "crash-backoff-max", "image-backoff", "eviction-pressure-transition-period",
-        "eviction-monitoring-period",
+        "eviction-monitoring-period", "image-gc-period", "minimum-image-ttl-duration", "maximum-image-age",
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=float, default=argparse.SUPPRESS, metavar="SECONDS")
-    for name in ("port", "node-lease-duration", "pod-pids-limit", "max-pids", "eviction-max-pod-grace-period"):
+    for name in (
+        "port",
+        "node-lease-duration",
+        "pod-pids-limit",
+        "max-pids",
+        "eviction-max-pod-grace-period",
+        "image-gc-high-threshold",
+        "image-gc-low-threshold",
+    ):
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--runtime", choices=("docker", "simulated"), default=argparse.SUPPRESS)
     parser.add_argument("--network", choices=("own", "docker", "none"), default=argparse.SUPPRESS)

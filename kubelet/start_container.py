@@ -16,6 +16,7 @@ from kubelet.devices.base import DeviceError, DeviceManager
 from kubelet.downward import View
 from kubelet.errors import ConfigError, ImageError, RunError, StartError, VolumeError
 from kubelet.images import Images
+from kubelet.images import Notify as Tell
 from kubelet.lifecycle import HookFailed, Notify, run_hook
 from kubelet.objects import ObjectCache
 from kubelet.options import Options
@@ -68,7 +69,7 @@ class Starter:
         def tell(kind: str, reason: str, message: str) -> None:
             notify(start.container, kind, reason, message)
 
-        image = self.images.ensure(pod, container, lambda: self._pull_secrets(pod, around.since), tell)
+        image = self.images.ensure(pod, container, lambda: self._pull_secrets(pod, around.since, tell), tell)
         try:
             config = self._config(pod, container, start, around, image)
         except StartError as error:
@@ -139,15 +140,24 @@ class Starter:
         """The files of an image volume's image, as the pieces of a tar. Raises VolumeError."""
         wanted = {"image": source["reference"], "imagePullPolicy": source.get("pullPolicy")}
         try:
-            image = self.images.ensure(pod, wanted, lambda: self._pull_secrets(pod, since), lambda *told: None)
+            tell: Tell = lambda *told: None  # noqa: E731
+            image = self.images.ensure(pod, wanted, lambda: self._pull_secrets(pod, since, tell), tell)
             yield from self.runtime.export_image(image.id)
         except (ImageError, RuntimeFault) as error:
             raise VolumeError(str(error)) from error
 
-    def _pull_secrets(self, pod: Obj, since: float) -> list[Obj]:
-        found = []
+    def _pull_secrets(self, pod: Obj, since: float, tell: Tell) -> list[Obj]:
+        found, missing = [], []
         for reference in pod["spec"].get("imagePullSecrets") or []:
-            secret = self.objects.get("secrets", pod["metadata"]["namespace"], reference.get("name", ""), since)
-            if secret is not None:
+            name = reference.get("name", "")
+            secret = self.objects.get("secrets", pod["metadata"]["namespace"], name, since)
+            if secret is None:
+                missing.append(name)
+            else:
                 found.append(secret)
+        if missing:
+            tell("Warning", "FailedToRetrieveImagePullSecret", (
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to pull the image may not "
+                "succeed."
+            ))  # fmt: skip
         return found

@@ -2,7 +2,7 @@
 
 Who calls it: `eviction.manager`, once per round. Invariants: what is left is the smaller of what the node's share and the
 machine have left, so that several nodes on one machine each answer for themselves; a round costs a few small files while
-nothing is short: single pods are measured when somebody has to be chosen, disks by a sweep that takes a fiftieth of the time.
+nothing is short: single pods are measured when somebody has to be chosen, disks by a sweep that takes a hundredth of the time.
 Upstream: pkg/kubelet/eviction/helpers.go (makeSignalObservations) over pkg/kubelet/server/stats.
 """
 
@@ -24,7 +24,7 @@ from minikube_py.api.clock import Clock
 from minikube_py.api.meta import uid_of
 from minikube_py.api.types import Obj
 
-_DISK_AT_MOST_EVERY, _DISK_SHARE_OF_TIME = 60.0, 50.0
+_DISK_SHARE_OF_TIME = 100.0
 _EMPTY_DIRS = "kubernetes.io~empty-dir"
 
 
@@ -143,7 +143,7 @@ class Meter:
             self._disks[uid_of(pod)] = self._measure(uid_of(pod), by_pod.get(uid_of(pod), []))
         if everyone:
             self._swept = self._clock.monotonic()
-            self._sweep_again = max(_DISK_AT_MOST_EVERY, _DISK_SHARE_OF_TIME * (self._swept - began))
+            self._sweep_again = _DISK_SHARE_OF_TIME * (self._swept - began)
 
     def _measure(self, uid: str, containers: Sequence[Summary]) -> _Disk:
         names = {summary.id: summary.labels.get(labels.CONTAINER_NAME, "") for summary in containers}

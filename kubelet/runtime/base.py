@@ -339,6 +339,12 @@ class Runtime(Protocol):
 
     def list_images(self) -> list[Image]: ...
 
+    def images_in_use(self) -> set[str]:
+        """The ids of all images that any container is made of, running or not, ours or not."""
+
+    def remove_image(self, reference: str) -> None:
+        """Take this name away, and the image with its last name; gone already is fine. Raises RuntimeFault while it is used."""
+
     def export_image(self, image_id: str) -> Iterator[bytes]:
         """All files of an image that is present, as the pieces of a tar. Raises ImageNotFound."""
 

@@ -286,6 +286,15 @@ class DockerRuntime:
     def list_images(self) -> list[Image]:
         return [docker_read.listed_image(item) for item in self._api.images()]
 
+    @_faults
+    def images_in_use(self) -> set[str]:
+        return {str(item["ImageID"]) for item in self._api.containers(all=True)}
+
+    @_faults
+    def remove_image(self, reference: str) -> None:
+        with contextlib.suppress(docker_errors.NotFound):
+            self._api.remove_image(reference, force=False)  # the engine itself refuses what a container uses
+
     def export_image(self, image_id: str) -> Iterator[bytes]:
         # The engine exports containers only: this one is never started, and known by its profile so that it can be found.
         body = {"Image": image_id, "Cmd": ["-"], "Labels": {labels.PROFILE: self._profile}}

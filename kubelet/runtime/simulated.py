@@ -266,6 +266,13 @@ class SimulatedRuntime:
     def list_images(self) -> list[Image]:
         return []
 
+    def images_in_use(self) -> set[str]:
+        with self._lock:
+            return {item.status.image_id for item in self._items.values()}
+
+    def remove_image(self, reference: str) -> None:
+        """Nothing is stored."""
+
     def export_image(self, image_id: str) -> Iterator[bytes]:
         yield bytes(tarfile.RECORDSIZE)  # an archive of nothing
 

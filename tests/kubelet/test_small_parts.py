@@ -247,13 +247,6 @@ def test_image_names() -> None:
         digest: "IfNotPresent",
     }
     assert {name: images.default_policy(name) for name in policies} == policies
-    config = '{"auths": {"https://r.io/v1/": {"auth": "dTpw"}, "docker.io": {"username": "x", "password": "y"}}}'
-    import base64
-
-    secret = {"data": {".dockerconfigjson": base64.b64encode(config.encode()).decode()}}
-    assert images.credentials("r.io/app:1", [secret]) == {"username": "u", "password": "p"}
-    assert images.credentials("app", [secret]) == {"username": "x", "password": "y"}
-    assert images.credentials("other.io/app", [secret]) is None
 
 
 def test_node_status() -> None:
