@@ -15,6 +15,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from apiserver import audit_policy, bootstrap, listener, strategies
+from apiserver.admission import configuration
 from apiserver.admission.dynamic import Dynamic
 from apiserver.aggregation.catalogue import APIServices
 from apiserver.aggregation.controller import AggregationController
@@ -108,6 +109,7 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     prefixes = [f"/registry/{kind}/" for kind in rbac.KINDS]
     roles = rbac.RBAC(registry.lister, lambda: tuple(map(store.changed, prefixes)))
     authorizer = Authorizer(roles, NodeGraph(store))
+    configuration.of(options, "")  # a file that cannot be used is said now
     policy = audit_policy.read(options.audit_policy_file) if options.audit_policy_file else None
     checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
     registry.guards = escalation.guards(authorizer, registry.lookup) | signers.guards(authorizer)

@@ -47,6 +47,7 @@ class Options:
     default_not_ready_toleration_seconds: int = 300
     default_unreachable_toleration_seconds: int = 300
     disable_admission_plugins: str = ""
+    admission_control_config_file: str = ""
     event_ttl: int = 3600
     audit_log: str = ""
     audit_policy_file: str = ""
@@ -102,6 +103,7 @@ _HELP = {
     "service_account_key": "private key that signs service-account tokens (PEM, EC or RSA)",
     "encryption_key": "file with the key that encrypts Secrets at rest",
     "disable_admission_plugins": "admission plugins to leave out, by name, comma-separated",
+    "admission_control_config_file": "an AdmissionConfiguration; the PodSecurity plugin reads its own",
     "cluster_dns": "make the Service kube-system/kube-dns with this cluster IP, which the nodes' own DNS servers answer",
     "advertise_address": "address that pods reach this server by",
     "audit_log": "file that receives one JSON line per audit event",
