@@ -34,6 +34,8 @@ class Context:
     image: Image
     grant: Grant
     running: Mapping[str, str]  # the pod's running containers: name -> id
+    runtime_handler: str = ""
+    recursive_read_only: bool = False
 
 
 def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Context) -> ContainerConfig:
@@ -55,7 +57,7 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         env=tuple(variables.items()),
         mounts=(
             *sandbox.file_mounts(container, context.directory),
-            *_volume_mounts(pod, container, context.volumes, variables),
+            *_volume_mounts(pod, container, context.volumes, variables, context.recursive_read_only),
             _message_mount(container, message_file),
             *grant.mounts,
         ),
@@ -70,8 +72,9 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         host_network=host_network(pod),
         pid_container=_pid_container(pod, container, sandbox_id, context.running),
         cgroup_parent=context.cgroup_parent,
-        runtime_handler=grant.runtime_handler,
+        runtime_handler=grant.runtime_handler or context.runtime_handler,
         device_requests=grant.device_requests,
+        ulimits=tuple(_ulimit(name, text) for name, text in options.default_ulimits.items()),
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal", ""),
     )
 
@@ -94,7 +97,9 @@ def _message_mount(container: Obj, file: Path) -> Mount:
     return Mount(str(file), container.get("terminationMessagePath") or "/dev/termination-log")
 
 
-def _volume_mounts(pod: Obj, container: Obj, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
+def _volume_mounts(
+    pod: Obj, container: Obj, volumes: Mapping[str, Path], variables: Mapping[str, str], recursive: bool
+) -> list[Mount]:
     images = {volume["name"] for volume in pod["spec"].get("volumes") or [] if "image" in volume}
     mounts = []
     for mount in container.get("volumeMounts") or []:
@@ -109,9 +114,25 @@ def _volume_mounts(pod: Obj, container: Obj, volumes: Mapping[str, Path], variab
             host_path=str(_below(root, sub_path)) if sub_path else str(root),
             container_path=target if target.startswith("/") else f"/{target}",
             read_only=bool(mount.get("readOnly")) or mount["name"] in images,
+            recursive_read_only=_recursive(mount, container, recursive),
             propagation=mount.get("mountPropagation", "None"),
         ))  # fmt: skip
     return mounts
+
+
+def _recursive(mount: Obj, container: Obj, supported: bool) -> bool:
+    """Whether what is mounted below is made read-only, too. Raises ConfigError when it has to be and cannot."""
+    wanted = mount.get("recursiveReadOnly", "Disabled")
+    if wanted == "Enabled" and not supported:
+        raise ConfigError(
+            f'volume "{mount["name"]}" requested recursive read-only mode, but it is not supported by the runtime',
+        )
+    return wanted == "Enabled" or (wanted == "IfPossible" and supported)
+
+
+def _ulimit(name: str, text: str) -> tuple[str, int, int]:
+    soft, _, hard = text.partition(":")
+    return name, int(soft), int(hard or soft)
 
 
 def _expanded(expression: str, variables: Mapping[str, str]) -> str:

@@ -81,7 +81,12 @@ def decide(pod: Obj, seen: Observation, failing: Mapping[str, str], started: Sta
 
 def restarts(pod: Obj, container: Obj, ended: Status) -> bool:
     """Whether a container that ended is to be started again."""
-    policy = "Always" if is_sidecar(container) else pod["spec"].get("restartPolicy", "Always")
+    for rule in container.get("restartPolicyRules") or []:
+        codes = rule.get("exitCodes") or {}
+        listed = ended.exit_code in (codes.get("values") or ())
+        if rule.get("action") == "Restart" and listed == (codes.get("operator") == "In"):
+            return True
+    policy = container.get("restartPolicy") or pod["spec"].get("restartPolicy", "Always")
     return bool(policy == "Always" or (policy == "OnFailure" and ended.exit_code != 0))
 
 
@@ -171,7 +176,7 @@ class _Steps:
                 if _changed(container, status):  # whatever the restart policy says
                     self._start.append(Start(container["name"], status.attempt + 1))
                     alive = True
-                alive = alive or self.spec.get("restartPolicy") != "Never"
+                alive = alive or (container.get("restartPolicy") or self.spec.get("restartPolicy")) != "Never"
             elif newest is None or newest.state == CREATED or restarts(self.pod, container, newest):
                 self._begin(container)
                 alive = True

@@ -206,7 +206,7 @@ class Kubelet:
             volumes=VolumeManager(Path(options.root_dir), clock),
             objects=objects, tokens=TokenCache(client, clock), images=images, devices=self.devices,
             terminator=Terminator(runtime, clock),
-            starter=Starter(options, groups, runtime, images, objects, self.devices, service_env, clock),
+            starter=Starter(options, info, groups, runtime, images, objects, self.devices, service_env, clock),
             restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),
             probes=Probes(clock, runner(runtime), manager.wake, unhealthy),
             statuses=statuses, events=self.events, allocatable=self.agent.allocatable,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from minikube_py.api.clock import Clock, parse_rfc3339
 from minikube_py.api.errors import APIError, NotFound, ServiceUnavailable
-from minikube_py.api.gvr import CONFIGMAPS, SECRETS, SERVICEACCOUNTS
+from minikube_py.api.gvr import CONFIGMAPS, RUNTIMECLASSES, SECRETS, SERVICEACCOUNTS
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 
 _ABSENT_FOR = 2.0  # seconds: a pod waits for an object that is not there yet
-_RESOURCES = {"configmaps": CONFIGMAPS, "secrets": SECRETS}
+_RESOURCES = {"configmaps": CONFIGMAPS, "secrets": SECRETS, "runtimeclasses": RUNTIMECLASSES}
 
 
 @dataclass

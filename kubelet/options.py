@@ -55,6 +55,9 @@ class Options:
     pause_image: str = "registry.k8s.io/pause:3.10"
     pod_pids_limit: int = 0
     max_pids: int = 0
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    default_ulimits: dict[str, str] = field(default_factory=dict)
+    pod_manifest_path: str = ""
     image_gc_high_threshold: int = 85
     image_gc_low_threshold: int = 80
     image_gc_period: float = 300.0
@@ -83,7 +86,7 @@ def parse(argv: Sequence[str]) -> Options:
         "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
         "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "load-balancer-range",
         "tls-cert", "tls-key", "client-ca", "nvml-library", "gpus", "pause-image", "eviction-hard", "eviction-soft",
-        "eviction-soft-grace-period", "eviction-minimum-reclaim",
+        "eviction-soft-grace-period", "eviction-minimum-reclaim", "pod-manifest-path",
     ]  # fmt: skip
     required = {"kubeconfig", "node-name", "root-dir"}
     for name in text:
@@ -108,6 +111,8 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--network", choices=("own", "docker", "none"), default=argparse.SUPPRESS)
     parser.add_argument("--service-proxy", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
     parser.add_argument("--cluster-dns", type=_listed, default=argparse.SUPPRESS)
+    parser.add_argument("--allowed-unsafe-sysctls", type=_listed, default=argparse.SUPPRESS, metavar="NAME,NAME*,…")
+    parser.add_argument("--default-ulimits", type=_ulimits, default=argparse.SUPPRESS, metavar="nofile=1024:4096,…")
     parser.add_argument("--register-taints", type=_listed, default=argparse.SUPPRESS, metavar="KEY=VALUE:EFFECT,…")
     parser.add_argument("--capacity", type=_capacity, default=argparse.SUPPRESS, metavar="cpu=2,memory=4Gi,pods=110")
     parser.add_argument("--node-labels", type=_pairs, default=argparse.SUPPRESS, metavar="K=V,…")
@@ -131,6 +136,14 @@ def _pairs(text: str) -> dict[str, str]:
             raise argparse.ArgumentTypeError(f"{part!r} is not NAME=VALUE")
         pairs[name] = value
     return pairs
+
+
+def _ulimits(text: str) -> dict[str, str]:
+    given = _pairs(text)
+    for name, value in given.items():
+        if not all(part.lstrip("-").isdigit() for part in value.split(":", 1)):
+            raise argparse.ArgumentTypeError(f"ulimit {name}={value} is not SOFT or SOFT:HARD")
+    return given
 
 
 def _capacity(text: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping
 
-from kubelet import admission, preemption
+from kubelet import admission, host_support, preemption
 from kubelet.executor import KeyedExecutor
 from kubelet.lifecycle import together
 from kubelet.node_services import NodeServices
@@ -100,8 +100,14 @@ class PodManager:
         """Node admission, one pod at a time; the pod counts from the moment it is let in."""
         with self._admission:
             others = [other for other in self.occupying() if uid_of(other) != uid_of(pod)]
-            verdict = admission.refuse(pod, node, others)
-            if verdict is not None and is_critical(pod) and admission.only_short(pod, node, others):
+            verdict = host_support.refuse(pod, self._node.options.allowed_unsafe_sysctls)
+            verdict = verdict or admission.refuse(pod, node, others)
+            if (
+                verdict is not None
+                and is_critical(pod)
+                and verdict.reason.startswith("OutOf")
+                and admission.only_short(pod, node, others)
+            ):
                 missing = {short.resource: short.missing for short in admission.shortages(pod, node, others)}
                 if self._make_room(preemption.victims(pod, others, missing)):
                     verdict = None

@@ -15,7 +15,7 @@ from kubelet.container_status import Facts
 from kubelet.decide import Plan, Resize, Start, decide
 from kubelet.devices.base import DeviceError
 from kubelet.downward import View
-from kubelet.errors import ImageError, StartError, VolumeError
+from kubelet.errors import ConfigError, ImageError, StartError, VolumeError
 from kubelet.lifecycle import together
 from kubelet.network.ipam import AddressesExhausted
 from kubelet.node_services import NodeServices
@@ -28,6 +28,7 @@ from kubelet.start_container import Surroundings
 from kubelet.status import FAILED, SUCCEEDED, Verdict
 from kubelet.volumes.sources import Sources
 from minikube_py.api.clock import parse_rfc3339, rfc3339
+from minikube_py.api.errors import APIError
 from minikube_py.api.meta import is_terminating, uid_of
 from minikube_py.api.types import Obj
 
@@ -220,12 +221,13 @@ class PodWorker:
         node = self.node
         try:
             self._surroundings(None)
-            status = node.sandboxes.create(self.pod, attempt, node.volumes.pod_directory(self.uid))
+            handler = node.starter.runtime_handler(self.pod, self._first_seen)
+            status = node.sandboxes.create(self.pod, attempt, node.volumes.pod_directory(self.uid), handler)
         except VolumeError as error:
             self._event("Warning", "FailedMount", str(error))
         except RuntimeUnavailable:
             raise
-        except (RuntimeFault, OSError, AddressesExhausted) as error:
+        except (RuntimeFault, OSError, AddressesExhausted, ConfigError, APIError) as error:
             self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self.view.look_again()
             self.view.look()

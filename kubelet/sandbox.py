@@ -6,7 +6,7 @@ Stop of the data path: 10. Upstream: pkg/kubelet/kuberuntime/kuberuntime_sandbox
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kubelet import dns
@@ -33,16 +33,17 @@ class Sandboxes:
         """The pod's IP: the node's own for hostNetwork, else one that stays the pod's until it is gone."""
         return self.options.node_ip if host_network(pod) else self.network.allocate(pod["metadata"]["uid"])
 
-    def create(self, pod: Obj, attempt: int, directory: Path) -> Status:
+    def create(self, pod: Obj, attempt: int, directory: Path, handler: str = "") -> Status:
         """A running, connected sandbox. Raises RuntimeFault, OSError, AddressesExhausted.
 
-        In: `directory` is the pod's on this machine, for the files mounted into every container.
+        In: `directory` is the pod's on this machine, for the files mounted into every container; `handler` its RuntimeClass's.
         """
         ip = self.address_for(pod)
         write_files(self.options, pod, ip, directory)
         self.cgroups.prepare(pod, self.options.pod_pids_limit)
         parent = self.cgroups.parent(pod)
         config = sandbox_config(self.options, parent, pod, attempt, ip, self.network.engine_network)
+        config = replace(config, runtime_handler=handler)
         try:
             status = self.runtime.run_sandbox(config)
         except NameConflict:  # an earlier call that seemed to fail made it after all

@@ -46,6 +46,8 @@ def _user(pod: Obj, container: Obj, image: Image) -> str:
     if user is None and group is None:
         return ""  # the image's own
     first = str(user) if user is not None else (from_image or "0")
+    if group is None and merged(pod, container, "supplementalGroupsPolicy") == "Strict":
+        group = 0  # with a group of its own named, the engine adds none from the image's /etc/group
     return f"{first}:{group}" if group is not None else first
 
 

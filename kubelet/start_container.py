@@ -25,6 +25,7 @@ from kubelet.runtime import labels
 from kubelet.runtime.base import (
     ContainerConfig,
     Image,
+    Info,
     NameConflict,
     Runtime,
     RuntimeFault,
@@ -53,6 +54,7 @@ class Starter:
     """Starts containers of one node."""
 
     options: Options
+    info: Info
     cgroups: Cgroups
     runtime: Runtime
     images: Images
@@ -97,13 +99,23 @@ class Starter:
             environment = env.build(pod, container, self.services(pod), get, around.view)
             context = container_config.Context(
                 self.options, self.cgroups.parent(pod), around.directory, around.volumes, environment, image, grant,
-                around.running,
+                around.running, self.runtime_handler(pod, around.since), self.info.recursive_read_only,
             )  # fmt: skip
             return container_config.build(pod, container, start.attempt, around.sandbox.id, context)
         except (APIError, OSError) as error:
             raise ConfigError(str(error)) from error
         except DeviceError as error:
             raise ConfigError(str(error), "CreateContainerError") from error
+
+    def runtime_handler(self, pod: Obj, since: float) -> str:
+        """The engine's runtime that the pod's RuntimeClass names, "" for the engine's default. Raises ConfigError, APIError."""
+        name = pod["spec"].get("runtimeClassName")
+        if not name:
+            return ""
+        found = self.objects.get("runtimeclasses", "", name, since)
+        if found is None:
+            raise ConfigError(f'RuntimeClass "{name}" not found')
+        return str(found["handler"])
 
     def _create(self, sandbox_id: str, config: ContainerConfig, tell: Callable[[str, str, str], None]) -> str:
         try:

@@ -67,6 +67,8 @@ def generate(
     }
     if verdict:
         status.update(reason=verdict.reason, message=verdict.message)
+    if spec.get("resources") and seen.sandbox is not None:
+        status.update(resources=spec["resources"], allocatedResources=spec["resources"].get("requests") or {})
     if init:
         status["initContainerStatuses"] = init
     if ephemeral:

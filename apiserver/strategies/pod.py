@@ -199,12 +199,15 @@ def _validate_ephemeral(new: Obj, old: Obj) -> list[Cause]:
 
 
 def _prepare_resize(new: Obj, old: Obj, ctx: Context) -> None:
-    """`pods/resize` takes cpu and memory of the containers, and their resizePolicy's consequence is the kubelet's."""
+    """`pods/resize` takes cpu and memory of pod and containers; their resizePolicy's consequence is the kubelet's."""
     spec = new.get("spec") or {}
+    whole = spec.get("resources")
     wanted = {
         (k, c.get("name")): c.get("resources") for k in ("containers", "initContainers") for c in spec.get(k) or ()
     }
     _as_old(new, old)
+    if whole:
+        new.setdefault("spec", {})["resources"] = whole
     for kind in ("containers", "initContainers"):
         for item in (new.get("spec") or {}).get(kind) or ():
             if (kind, item.get("name")) in wanted:
@@ -212,8 +215,8 @@ def _prepare_resize(new: Obj, old: Obj, ctx: Context) -> None:
 
 
 def _validate_resize(new: Obj, old: Obj) -> list[Cause]:
-    causes: list[Cause] = []
     spec, before = new.get("spec") or {}, old.get("spec") or {}
+    causes = _resized("spec.resources", spec.get("resources") or {}, before.get("resources") or {})
     for kind in ("containers", "initContainers"):
         pairs = zip(spec.get(kind) or (), before.get(kind) or (), strict=False)
         for index, (item, was) in enumerate(pairs):

@@ -53,12 +53,16 @@ class PodRef:
 
 @dataclass(frozen=True)
 class Mount:
-    """One bind mount. `propagation` is a pod's mountPropagation: None, HostToContainer or Bidirectional."""
+    """One bind mount. `propagation` is a pod's mountPropagation: None, HostToContainer or Bidirectional.
+
+    `recursive_read_only`: what is mounted below is read-only, too, or the container does not start.
+    """
 
     host_path: str
     container_path: str
     read_only: bool = False
     propagation: str = "None"
+    recursive_read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ class ContainerConfig:
     runtime_handler: str = ""
     device_requests: tuple[Mapping[str, Any], ...] = ()
     stop_signal: str = ""
+    ulimits: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,7 @@ class Info:
     cgroup_version: str = ""
     runtimes: tuple[str, ...] = ()
     root_dir: str = ""
+    recursive_read_only: bool = False
 
 
 STDOUT, STDERR = 1, 2

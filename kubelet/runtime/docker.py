@@ -367,8 +367,7 @@ class DockerEvents:
         yield Event("relist")
         try:
             for item in self._stream:
-                attributes: Obj = item.get("Actor", {}).get("Attributes", {})
-                yield Event(str(item.get("status", "")), str(item.get("id", "")), attributes.get(labels.POD_UID, ""))
+                yield docker_read.event(item)
         except (docker_errors.DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
             _log.info("the event stream of the Docker Engine ended: %s", error)
 

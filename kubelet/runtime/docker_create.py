@@ -80,6 +80,8 @@ def _host_config(sandbox_id: str, config: ContainerConfig, oom_floor: int) -> Ob
         host["PidMode"] = f"container:{config.pid_container}"
     if config.host_network:
         host["UTSMode"] = "host"
+    if config.ulimits:
+        host["Ulimits"] = [{"Name": name, "Soft": soft, "Hard": hard} for name, soft, hard in config.ulimits]
     if config.devices:
         host["Devices"] = [_device(device) for device in config.devices]
     if config.device_requests:
@@ -139,11 +141,17 @@ def _security(security: Security) -> Obj:
 
 
 def _mount(mount: Mount) -> Obj:
+    """Since API 1.44 a read-only mount is recursively so unless one says otherwise; older engines pass over the field."""
     bind: Obj = {
         "Type": "bind", "Source": mount.host_path, "Target": mount.container_path, "ReadOnly": mount.read_only,
     }  # fmt: skip
+    options: Obj = {}
     if mount.propagation in _PROPAGATION:
-        bind["BindOptions"] = {"Propagation": _PROPAGATION[mount.propagation]}
+        options["Propagation"] = _PROPAGATION[mount.propagation]
+    if mount.read_only:
+        options["ReadOnlyForceRecursive" if mount.recursive_read_only else "ReadOnlyNonRecursive"] = True
+    if options:
+        bind["BindOptions"] = options
     return bind
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from kubelet.runtime import labels
-from kubelet.runtime.base import CONTAINER, CREATED, EXITED, RUNNING, Image, Info, Resources, Stats, Status
+from kubelet.runtime.base import CONTAINER, CREATED, EXITED, RUNNING, Event, Image, Info, Resources, Stats, Status
 from kubelet.runtime.docker_stream import HijackedSession
 from minikube_py.api.clock import parse_rfc3339
 from minikube_py.api.types import Obj
@@ -86,6 +86,7 @@ def info(found: Obj, api_version: str) -> Info:
         operating_system=found.get("OperatingSystem", ""), kernel=found.get("KernelVersion", ""),
         cgroup_driver=found.get("CgroupDriver", ""), cgroup_version=str(found.get("CgroupVersion", "1")),
         runtimes=tuple(found.get("Runtimes") or ()), root_dir=found.get("DockerRootDir", ""),
+        recursive_read_only=tuple(int(part) for part in api_version.split(".")) >= (1, 44),
     )  # fmt: skip
 
 
@@ -102,6 +103,13 @@ def stats(container_id: str, found: Obj) -> Stats:
         memory_rss=int(details.get("total_rss", details.get("anon", 0))),
         pids=int((found.get("pids_stats") or {}).get("current") or 0),
     )  # fmt: skip
+
+
+def event(found: Obj) -> Event:
+    """One line of `GET /events`; the short names at the top went away with API 1.52."""
+    actor = found.get("Actor") or {}
+    kind, container_id = found.get("Action") or found.get("status") or "", actor.get("ID") or found.get("id") or ""
+    return Event(str(kind), str(container_id), (actor.get("Attributes") or {}).get(labels.POD_UID, ""))
 
 
 def drain(session: HijackedSession, timeout: float, limit: int = 10 << 20) -> tuple[bytes, bool]:

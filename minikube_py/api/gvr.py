@@ -90,6 +90,7 @@ INGRESSCLASSES = GVR("networking.k8s.io", "v1", "ingressclasses", "IngressClass"
 INGRESSES = GVR("networking.k8s.io", "v1", "ingresses", "Ingress")
 NETWORKPOLICIES = GVR("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 PODDISRUPTIONBUDGETS = GVR("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+RUNTIMECLASSES = GVR("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
 PRIORITYCLASSES = GVR("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 CLUSTERROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
 CUSTOMRESOURCEDEFINITIONS = GVR(
