@@ -41,7 +41,9 @@ def delete(registry: Registry, call: Call) -> tuple[Stored, bool]:
         old = before.obj()
         _check_preconditions(call, old)
         attributes = registry.attributes(call, chain.DELETE, None, convert.read(row, before.obj()), ctx)
-        chain.validate(attributes)
+        if not call.admitted:
+            chain.admit(attributes)
+            chain.validate(attributes)
         new = before.obj()
         decision = strategy.before_delete(new, call.options, registry.clock)
         if decision == "pending":

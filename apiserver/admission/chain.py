@@ -14,6 +14,7 @@ from apiserver.admission import (
     default_class,
     lifecycle,
     limit_ranger,
+    mutating_policy,
     mutating_webhook,
     node_restriction,
     node_taints,
@@ -23,6 +24,7 @@ from apiserver.admission import (
     runtime_class,
     service_account,
     tolerations,
+    validating_policy,
     validating_webhook,
 )
 from apiserver.admission.attributes import CONNECT, CREATE, DELETE, UPDATE, Attributes, Plugin
@@ -46,7 +48,9 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("RuntimeClass", frozenset({CREATE}), admit=runtime_class.admit),
     Plugin("CertificateSubjectRestriction", frozenset({CREATE}), check=certificate_subject.check),
     Plugin("DefaultIngressClass", frozenset({CREATE}), admit=default_class.ingress),
+    Plugin("MutatingAdmissionPolicy", _WRITES, admit=mutating_policy.admit),
     Plugin("MutatingAdmissionWebhook", _ALL, admit=mutating_webhook.admit),
+    Plugin("ValidatingAdmissionPolicy", _ALL, check=validating_policy.check),
     Plugin("ValidatingAdmissionWebhook", _ALL, check=validating_webhook.check),
     Plugin("ResourceQuota", _WRITES, check=quota.check),
 )

@@ -42,12 +42,16 @@ class Dynamic:
     """`authorizer` is the server's own (`auth/authorization.py`). Thread-safe."""
 
     def __init__(self, store: Store, webhooks: Webhooks, authorizer: Any, metrics: Metrics) -> None:
-        from apiserver.admission import webhook_hooks
+        from apiserver.admission import policies, webhook_hooks
 
         self.store, self.webhooks, self.authorizer, self.metrics = store, webhooks, authorizer, metrics
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="policy")
         self.mutating_hooks = Snapshot(store, ["mutatingwebhookconfigurations"], webhook_hooks.compiled)
         self.validating_hooks = Snapshot(store, ["validatingwebhookconfigurations"], webhook_hooks.compiled)
+        kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+        self.validating_policies = Snapshot(store, kinds, policies.compiled)
+        kinds = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
+        self.mutating_policies = Snapshot(store, kinds, policies.compiled)
 
 
 def of(attributes: Attributes) -> Dynamic | None:

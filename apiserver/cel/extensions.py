@@ -28,7 +28,7 @@ class Format:
 
     def validate(self, text: str) -> Optional:
         wrong = self._check(str(text))
-        return Optional(bool(wrong), [wrong])
+        return Optional(True, [wrong]) if wrong else Optional(False)
 
 
 def _prefix(check: Callable[[str], str]) -> Callable[[str], str]:

@@ -33,7 +33,8 @@ def parser() -> Lark:
     for rule, replacement in _RULES.items():
         text, count = re.subn(rule, lambda _, new=replacement: new, text, flags=re.M)  # type: ignore[misc]
         assert count == 1, f"cel-python's grammar has no longer the rule {rule}"
-    callbacks = {"IDENT": celpy.celparser.CELParser.ambiguous_literals, "QUOTED": _unquoted}
+    # IDENT comes last, because Lark asks about the last name alone whether an identifier has become something else
+    callbacks = {"QUOTED": _unquoted, "IDENT": celpy.celparser.CELParser.ambiguous_literals}
     return Lark(
         text, parser="lalr", start="expr", g_regex_flags=re.M, lexer_callbacks=callbacks, propagate_positions=True,
         maybe_placeholders=False, priority="invert",

@@ -7,6 +7,8 @@ Upstream: apiserver/pkg/cel/mutation/{typeresolver,jsonpatch}.go, mutation/dynam
 
 from typing import Any
 
+NAMES = ("Object", "JSONPatch")
+"""The variables that stand for types."""
 _PATCH_FIELDS = ("op", "path", "from", "value")
 
 
@@ -57,8 +59,3 @@ class ObjectValue:
                     if found := one.misplaced():
                         return found
         return ""
-
-
-def names() -> dict[str, TypeName]:
-    """The variables that stand for types."""
-    return {"Object": TypeName("Object"), "JSONPatch": TypeName("JSONPatch")}

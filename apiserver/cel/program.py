@@ -95,17 +95,6 @@ def compile(text: str) -> Program:
     return made
 
 
-def check(text: str, variables: frozenset[str]) -> Program:
-    """The program of an expression that may name no other variables. Raises CompileError."""
-    from apiserver.cel import library
-
-    made = compile(text)
-    for name, (line, column) in made.names.items():
-        if name not in variables and name not in library.namespaces() and name not in library.TYPES:
-            raise CompileError(shown(text, f"undeclared reference to '{name}' (in container '')", line, column))
-    return made
-
-
 def shown(text: str, why: str, line: int = 1, column: int = 1) -> str:
     """What is wrong with an expression, as cel-go shows it: with the line, and an arrow below the place."""
     lines = text.splitlines() or [""]
@@ -121,7 +110,7 @@ def _references(tree: Any) -> tuple[dict[str, tuple[int, int]], list[tuple[str, 
     return names, functions
 
 
-_BINDERS = {
+BINDERS = {
     ("map", 2): 1, ("map", 3): 1, ("filter", 2): 1, ("all", 2): 1, ("exists", 2): 1, ("exists_one", 2): 1, ("optMap", 2): 1,
     ("optFlatMap", 2): 1, ("bind", 3): 1, ("all", 3): 2, ("exists", 3): 2, ("exists_one", 3): 2, ("existsOne", 3): 2,
     ("transformList", 3): 2, ("transformList", 4): 2, ("transformMap", 3): 2, ("transformMap", 4): 2,
@@ -143,7 +132,7 @@ def _refer(tree: Any, bound: frozenset[str], names: dict[str, Any], functions: l
         token = children[1] if tree.data == "member_dot_arg" else children[0]
         arguments = children[-1].children if hasattr(children[-1], "data") and len(children) > 1 else []
         arguments = arguments if hasattr(children[-1], "data") and children[-1].data == "exprlist" else []
-        count = _BINDERS.get((str(token), len(arguments)), 0) if tree.data == "member_dot_arg" else 0
+        count = BINDERS.get((str(token), len(arguments)), 0) if tree.data == "member_dot_arg" else 0
         if not count:
             functions.append((str(token), token.line, token.column))
         else:

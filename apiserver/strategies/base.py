@@ -48,7 +48,7 @@ class Writer(Protocol):
         """
 
     def remove(self, resource: str, namespace: str, name: str, options: Obj, user: User) -> Obj:
-        """The ordinary delete, DeleteOptions included (preconditions, grace)."""
+        """The ordinary delete, DeleteOptions included (preconditions, grace), without admission."""
 
 
 def _nothing(*_: Any) -> None:

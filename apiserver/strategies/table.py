@@ -12,6 +12,7 @@ from apiserver.strategies.base import Strategy
 from apiserver.strategies.kinds import field, fields
 from apiserver.strategies.validation import (
     access,
+    admission_policies,
     autoscaling,
     batch,
     config,
@@ -149,10 +150,19 @@ POLICY: dict[str, Strategy] = {
         generation=True, changed=kinds.field_changed("webhooks"), checks=registration.webhooks,
         unconditional_update=False,
     ),
-    "validatingadmissionpolicies.admissionregistration.k8s.io": Strategy(generation=True, unconditional_update=False),
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation=True, unconditional_update=False),
-    "mutatingadmissionpolicies.admissionregistration.k8s.io": Strategy(generation=True, unconditional_update=False),
-    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation=True, unconditional_update=False),
+    "validatingadmissionpolicies.admissionregistration.k8s.io": Strategy(
+        generation=True, unconditional_update=False, checks=admission_policies.validating,
+        on_create=admission_policies.on_create, on_update=admission_policies.on_update,
+    ),
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(
+        generation=True, unconditional_update=False, checks=admission_policies.validating_binding,
+    ),
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": Strategy(
+        generation=True, unconditional_update=False, checks=admission_policies.mutating,
+    ),
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(
+        generation=True, unconditional_update=False, checks=admission_policies.mutating_binding,
+    ),
     "customresourcedefinitions.apiextensions.k8s.io": Strategy(
         generation=True, on_create=crd_names.on_create, on_update=crd_names.on_update, on_delete=crd_names.on_delete,
         checks=crd_checks.definition, update_checks=crd_checks.successor, status_checks=crd_checks.status_update,

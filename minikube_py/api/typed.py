@@ -29,7 +29,7 @@ def _element_of(node: Node) -> Callable[[Any], str] | None:
     return value_element if node.list_type == "set" else None
 
 
-def _granular(node: Node, value: Any) -> bool:
+def is_granular(node: Node, value: Any) -> bool:
     """Whether this value is looked into: a map or struct that is not atomic, or a list with keys or set values."""
     if isinstance(value, dict):
         return node.type in ("object", "map") and node.map_type != "atomic"
@@ -81,7 +81,7 @@ def _field(key: str, item: Any, node: Node, applied: bool) -> Set:
 
 
 def _below(value: Any, node: Node, applied: bool) -> Set:
-    return fields_of(value, node, applied=applied) if value and _granular(node, value) else {}
+    return fields_of(value, node, applied=applied) if value and is_granular(node, value) else {}
 
 
 # ---- comparing ---------------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def compare(old: Any, new: Any, node: Node) -> tuple[Set, Set]:
             changed |= _taken(after, [key], node, in_map)
             continue
         path, child = (f"f:{key}", _child(node, key)) if in_map else (key, node.items or _FREE)
-        if (known or value) and _granular(child, value) and _granular(child, known):
+        if (known or value) and is_granular(child, value) and is_granular(child, known):
             inner_changed, inner_removed = compare(known, value, child)
             if inner_changed:
                 changed[path] = inner_changed
@@ -126,12 +126,12 @@ def _taken(entries: dict[str, Any], keys: list[str], node: Node, in_map: bool) -
 
 def merge(live: Any, config: Any, node: Node) -> Any:
     """`live` with everything that `config` says; shares parts with both."""
-    if isinstance(live, dict) and isinstance(config, dict) and _granular(node, config):
+    if isinstance(live, dict) and isinstance(config, dict) and is_granular(node, config):
         made = dict(live)
         for key, value in config.items():
             made[key] = merge(live[key], value, _child(node, key)) if key in live else value
         return made
-    if isinstance(live, list) and isinstance(config, list) and _granular(node, config):
+    if isinstance(live, list) and isinstance(config, list) and is_granular(node, config):
         return _merge_list(live, config, node)
     return config
 
@@ -168,7 +168,7 @@ def _merge_list(live: list[Any], config: list[Any], node: Node) -> list[Any]:
 
 def remove(value: Any, gone: Set, node: Node) -> Any:
     """`value` without the paths of `gone` (and all below them); None when nothing is left of it."""
-    if not gone or not _granular(node, value):
+    if not gone or not is_granular(node, value):
         return value
     kept: Any
     if isinstance(value, dict):

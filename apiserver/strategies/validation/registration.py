@@ -4,7 +4,10 @@ Who calls it: the strategy table. Invariant: pure; what cannot be compiled is re
 Upstream: pkg/apis/admissionregistration/validation, kube-aggregator/pkg/apis/apiregistration/validation.
 """
 
-from apiserver.cel import program
+from collections.abc import Mapping, Sequence
+
+from apiserver.cel import program, typecheck
+from apiserver.cel.types import BOOL, DYN, STRING, List, Map, Type, struct
 from apiserver.strategies import names
 from apiserver.strategies.checks import (
     forbidden,
@@ -25,7 +28,7 @@ _MOST_CONDITIONS = 64
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 
 
-def _rule(rule: Obj, path: str) -> list[Cause]:
+def rule(rule: Obj, path: str) -> list[Cause]:
     causes: list[Cause] = []
     for name in ("operations", "apiGroups", "apiVersions", "resources"):
         values = rule.get(name) or []
@@ -59,10 +62,21 @@ def _client(config: Obj, path: str) -> list[Cause]:
     return causes + syntax(f"{path}.service.port", service.get("port") or 443, names.port_number)
 
 
-_VARIABLES = frozenset(("object", "oldObject", "request", "authorizer"))
+_KIND = struct("kubernetes.GroupVersionKind", dict.fromkeys(("group", "version", "kind"), STRING))
+_RESOURCE = struct("kubernetes.GroupVersionResource", dict.fromkeys(("group", "version", "resource"), STRING))
+_USER: dict[str, Type] = {"username": STRING, "uid": STRING, "groups": List(STRING), "extra": Map(STRING, List(STRING))}
+_REQUEST: dict[str, Type] = {
+    "kind": _KIND, "requestKind": _KIND, "resource": _RESOURCE, "requestResource": _RESOURCE, "dryRun": BOOL, "options": DYN,
+    "userInfo": struct("kubernetes.UserInfo", _USER),
+    **dict.fromkeys(("subResource", "requestSubResource", "name", "namespace", "operation"), STRING),
+}  # fmt: skip
+VARIABLES: Mapping[str, Type] = {
+    "object": DYN, "oldObject": DYN, "authorizer": DYN, "request": struct("kubernetes.AdmissionRequest", _REQUEST),
+}  # fmt: skip
+"""What every expression about a write may name."""
 
 
-def match_conditions(conditions: list[Obj], path: str, variables: frozenset[str] = _VARIABLES) -> list[Cause]:
+def match_conditions(conditions: list[Obj], path: str, variables: Mapping[str, Type] = VARIABLES) -> list[Cause]:
     """The CEL expressions that decide whether a webhook or policy is asked. In: the variables that they may name."""
     causes = unique(path, conditions, "name", leaf="name")
     if len(conditions) > _MOST_CONDITIONS:
@@ -70,18 +84,19 @@ def match_conditions(conditions: list[Obj], path: str, variables: frozenset[str]
     for index, condition in enumerate(conditions):
         at, text = f"{path}[{index}]", condition.get("expression") or ""
         causes += required_syntax(f"{at}.name", condition.get("name") or "", names.qualified)
-        causes += expression(text, f"{at}.expression", variables)
+        causes += expression(text, f"{at}.expression", variables, (BOOL,))
     return causes
 
 
-def expression(text: str, path: str, variables: frozenset[str]) -> list[Cause]:
-    """One CEL expression that must be there and may name these variables."""
+def expression(text: str, path: str, variables: Mapping[str, Type], results: Sequence[Type] = ()) -> list[Cause]:
+    """One CEL expression that must be there, may name these variables, and has one of these types."""
     if not text.strip():
-        return [required(path)]
+        return [required(path, "expression is not specified")]
     try:
-        program.check(text, variables)
+        typecheck.check(text, variables, results)
     except program.CompileError as error:
-        return [invalid(path, text, f"compilation failed: {error}")]
+        why = str(error) if str(error).startswith("must evaluate") else f"compilation failed: {error}"
+        return [invalid(path, text, why)]
     return []
 
 
@@ -110,8 +125,8 @@ def webhooks(obj: Obj) -> list[Cause]:
             causes.append(invalid(f"{at}.timeoutSeconds", seconds, why))
         if hook.get("reinvocationPolicy") is not None:
             causes += one_of(f"{at}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never"))
-        for number, rule in enumerate(hook.get("rules") or ()):
-            causes += _rule(rule, f"{at}.rules[{number}]")
+        for number, one in enumerate(hook.get("rules") or ()):
+            causes += rule(one, f"{at}.rules[{number}]")
         causes += _client(hook.get("clientConfig") or {}, f"{at}.clientConfig")
         causes += match_conditions(hook.get("matchConditions") or [], f"{at}.matchConditions")
         for selector in ("namespaceSelector", "objectSelector"):

@@ -1,0 +1,90 @@
+"""Types of expressions, as far as they are known before anything is evaluated.
+
+Who uses it: `typecheck.py`; admission says with them what its variables are. Invariant: `DYN` fits everything, so what is not
+known raises no objection.
+Upstream: apiserver/pkg/cel/types.go, apiserver/pkg/cel/common/schemas.go.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from apiserver.cel.values import escape
+from minikube_py.api.schema_node import Node
+
+
+@dataclass(frozen=True)
+class List:
+    items: "Type"
+
+    def __str__(self) -> str:
+        return f"list({self.items})"
+
+
+@dataclass(frozen=True)
+class Map:
+    key: "Type"
+    value: "Type"
+
+    def __str__(self) -> str:
+        return f"map({self.key}, {self.value})"
+
+
+@dataclass(frozen=True)
+class Struct:
+    """`field` answers a field's type, None when there is no such field."""
+
+    name: str
+    field: Callable[[str], "Type | None"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Type = str | List | Map | Struct
+DYN, INT, UINT, DOUBLE, STRING, BYTES, BOOL, NULL = "dyn", "int", "uint", "double", "string", "bytes", "bool", "null"
+TIMESTAMP, DURATION = "google.protobuf.Timestamp", "google.protobuf.Duration"
+_SIMPLE = {
+    "string": STRING, "bytes": BYTES, "integer": INT, "number": DOUBLE, "boolean": BOOL, "time": TIMESTAMP,
+    "micro-time": TIMESTAMP,
+}  # fmt: skip
+
+
+def struct(name: str, fields: Mapping[str, Type]) -> Struct:
+    """A type with exactly these fields."""
+    return Struct(name, fields.get)
+
+
+def of_node(node: Node | None) -> Type:
+    """The type of what a schema describes."""
+    if node is None:
+        return DYN
+    if node.type == "object" and node.properties:
+        return Struct(node.struct or "object", lambda name: _field(node, name))
+    if node.type == "map" or (node.type == "object" and node.additional is not None):
+        return Map(STRING, of_node(node.additional))
+    if node.type == "array":
+        return List(of_node(node.items))
+    return _SIMPLE.get(node.type, DYN)
+
+
+def _field(node: Node, name: str) -> Type | None:
+    found = node.properties.get(name)
+    if found is None:
+        found = next((one for key, one in node.properties.items() if escape(key) == name), None)
+    if found is not None:
+        return of_node(found)
+    return of_node(node.additional) if node.additional is not None else None
+
+
+def fits(one: Type, other: Type) -> bool:
+    """Whether values of the two may be compared."""
+    if DYN in (one, other) or NULL in (one, other) or one == other:
+        return True
+    if isinstance(one, Struct) or isinstance(other, Struct):
+        return not (isinstance(one, str) or isinstance(other, str))
+    match one, other:
+        case List(), List():
+            return fits(one.items, other.items)
+        case Map(), Map():
+            return fits(one.key, other.key) and fits(one.value, other.value)
+    return False
