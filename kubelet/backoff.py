@@ -32,7 +32,7 @@ class Backoff:
             entry = self._entries.get(key)
             if entry is None or since - entry.updated > 2 * self._cap:
                 return 0.0
-            return max(0.0, since + entry.delay - self._clock.time())
+            return min(entry.delay, max(0.0, since + entry.delay - self._clock.time()))  # whatever the clock was set to
 
     def delay(self, key: str) -> float:
         """The present delay of a key, 0 when it has none."""

@@ -221,7 +221,9 @@ def make_runtime(options: Options, clock: Clock) -> Runtime:
         return SimulatedRuntime(clock)
     while True:
         try:
-            return DockerRuntime(options.profile, options.node_name, options.docker_host)
+            return DockerRuntime(
+                options.profile, options.node_name, options.docker_host, timeout=round(options.runtime_request_timeout)
+            )
         except RuntimeUnavailable as error:
             _log.warning("%s", error)
             clock.sleep(1.0)

@@ -35,12 +35,12 @@ class ObjectCache:
         self._lock = threading.Lock()
 
     def get(self, plural: str, namespace: str, name: str, newer_than: float = 0.0) -> Obj | None:
-        """The ConfigMap or Secret, or None when there is none. `newer_than`: the oldest moment it may be from.
+        """The ConfigMap or Secret, or None when there is none. `newer_than`: the oldest (monotonic) moment it may be from.
 
         Raises APIError when the server refuses, or is away and nothing is remembered.
         """
         key = (plural, namespace, name)
-        now = self._clock.time()
+        now = self._clock.monotonic()
         with self._lock:
             entry = self._entries.get(key)
         age = self._max_age if entry and entry.obj is not None else min(_ABSENT_FOR, self._max_age)

@@ -58,6 +58,7 @@ class Options:
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     default_ulimits: dict[str, str] = field(default_factory=dict)
     pod_manifest_path: str = ""
+    runtime_request_timeout: float = 120.0
     image_gc_high_threshold: int = 85
     image_gc_low_threshold: int = 80
     image_gc_period: float = 300.0
@@ -94,7 +95,8 @@ def parse(argv: Sequence[str]) -> Options:
     for name in (
         "node-status-update-frequency", "node-lease-renew-interval", "sync-frequency", "relist-period",
         "crash-backoff", "crash-backoff-max", "image-backoff", "eviction-pressure-transition-period",
-        "eviction-monitoring-period", "image-gc-period", "minimum-image-ttl-duration", "maximum-image-age",
+        "eviction-monitoring-period", "runtime-request-timeout", "image-gc-period",
+        "minimum-image-ttl-duration", "maximum-image-age",
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=float, default=argparse.SUPPRESS, metavar="SECONDS")
     for name in (

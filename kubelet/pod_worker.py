@@ -50,7 +50,7 @@ class PodWorker:
         self.view = PodView(node.runtime, self.uid)
         self._waiting: dict[str, tuple[str, str]] = {}
         self._trouble = 0
-        self._first_seen = node.clock.time()
+        self._first_seen = node.clock.monotonic()
         self._start_time = rfc3339(node.clock.now())
         self._volumes_fresh_at = 0.0
 
@@ -145,7 +145,7 @@ class PodWorker:
         self._publish()
         limit = self.pod["spec"].get("activeDeadlineSeconds")
         if limit is not None:
-            waits.append(max(0.1, limit - self._active_for()))
+            waits.append(min(limit, max(0.1, limit - self._active_for())))
         return min(waits, default=None)
 
     def _admit(self) -> bool:

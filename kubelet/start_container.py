@@ -46,7 +46,7 @@ class Surroundings:
     volumes: dict[str, Path]
     view: View
     running: dict[str, str]  # the pod's running containers: name -> id
-    since: float  # objects read for it must not be older than this moment (epoch)
+    since: float  # objects read for it must not be older than this moment (monotonic)
 
 
 @dataclass(frozen=True)

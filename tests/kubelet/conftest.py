@@ -42,7 +42,7 @@ class Bridge:
         import docker
 
         for _ in range(20):
-            second = 60 + secrets.randbelow(60)
+            second = 60 + secrets.randbelow(36)  # below 10.96, where Services live
             config = docker.types.IPAMPool(subnet=f"10.{second}.0.0/16", gateway=f"10.{second}.0.1")
             with contextlib.suppress(docker.errors.APIError):
                 return f"10.{second}", self.engine.networks.create(

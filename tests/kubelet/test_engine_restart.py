@@ -36,7 +36,7 @@ class Engine:
         with (place / "dockerd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["dockerd", "--host", self.host, "--data-root", f"{place}/data", "--exec-root", f"{place}/exec",
-                 "--pidfile", f"{place}/docker.pid", "--bridge", BRIDGE, "--iptables=false", "--storage-driver", "vfs"],
+                 "--pidfile", f"{place}/docker.pid", "--bridge", BRIDGE, "--iptables=false", "--storage-driver", "overlay2"],
                 stdout=log, stderr=log,
             )  # fmt: skip
         try:
@@ -99,7 +99,10 @@ def bare_bridge() -> Iterator[str]:
             host.delete_link(name)
 
 
-def test_pods_come_back_with_the_engine(
+PODS = 50
+
+
+def test_fifty_pods_come_back_with_the_engine(
     apiserver: APIServer, engine: Engine, bare_bridge: str, namespace: str, tmp_path: Path
 ) -> None:
     nodes = Nodes(apiserver, None, tmp_path)
@@ -109,16 +112,21 @@ def test_pods_come_back_with_the_engine(
     )  # fmt: skip
     try:
         nodes.start(options)
-        pod = nodes.wait(nodes.pod(namespace, options), is_ready, 60)
+        made = [nodes.pod(namespace, options, f"pod-{index}") for index in range(PODS)]
+        before = [nodes.wait(pod, is_ready, 120) for pod in made]
         engine.kill()
         harness.eventually(lambda: not Path(f"/proc/{engine.process.pid}").exists() if engine.process else True, 10)
         engine.start()
-        after = nodes.wait(pod, lambda p: status_of(p, "main").get("restartCount", 0) == 1 and is_ready(p), 90)
-        assert after["status"]["podIP"] == pod["status"]["podIP"]
-        running = [c for c in engine.client().api.containers() if pod["metadata"]["uid"] in c["Names"][0]]
-        assert len(running) == 2, [c["Names"] for c in running]
-        nodes.delete(pod)
-        nodes.wait_gone(pod, 60)
-        harness.eventually(lambda: not engine.client().api.containers(all=True), 30, what="no container left")
+        for pod in before:
+            after = nodes.wait(pod, lambda p: status_of(p, "main").get("restartCount", 0) == 1 and is_ready(p), 120)
+            assert after["status"]["podIP"] == pod["status"]["podIP"]
+        running = [c["Names"][0] for c in engine.client().api.containers()]
+        assert len(running) == 2 * PODS, running
+        assert all(sum(pod["metadata"]["uid"] in name for name in running) == 2 for pod in before)
+        for pod in before:
+            nodes.delete(pod)
+        for pod in before:
+            nodes.wait_gone(pod, 120)
+        harness.eventually(lambda: not engine.client().api.containers(all=True), 60, what="no container left")
     finally:
         nodes.close()
