@@ -27,6 +27,7 @@ from minikube_py.api import errors
 from minikube_py.api.clock import rfc3339
 from minikube_py.api.meta import set_condition
 from minikube_py.api.types import Obj
+from minikube_py.api.volumes import DEFAULT_CLASS, LOCAL_PATH
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _REPLACED = ("Endpoints", "EndpointSlice", "ConfigMap")
@@ -68,6 +69,17 @@ def objects(options: Options) -> Iterator[Obj]:
     yield from _flow_control()
     yield from {local.name_of(row): local.service(row) for row in table.ROWS}.values()
     yield _trust(options)
+    yield _storage_class()
+
+
+def _storage_class() -> Obj:
+    """The default class: a directory on the disk of the node where the claim's first pod goes."""
+    standard = _object(
+        "storage.k8s.io/v1", "StorageClass", "standard", provisioner=LOCAL_PATH, allowVolumeExpansion=True,
+        volumeBindingMode="WaitForFirstConsumer", reclaimPolicy="Delete",
+    )  # fmt: skip
+    standard["metadata"]["annotations"] = {DEFAULT_CLASS[0]: "true"}
+    return standard
 
 
 def _dns_service(address: str) -> Obj:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from apiserver.resources import table
 from apiserver.resources.row import Row
-from minikube_py.api.selectors import parse_fields
+from minikube_py.api.selectors import parse_fields, parse_labels
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -48,6 +48,8 @@ class RequestInfo:
     row: Row | None = None
     fields: tuple[tuple[str, str], ...] = ()
     """The equalities that a field selector demands of what is listed, watched or deleted."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The same of a label selector."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def _collection_verbs(info: RequestInfo, query: Query, watching: bool) -> None:
         elif not info.name:
             info.verb = "list"
         if info.verb in ("list", "watch"):
-            info.fields = _selected(query)
+            info.fields, info.labels = _selected(query), _labelled(query)
             info.name = info.name or dict(info.fields).get("metadata.name", "")
     elif info.method == "DELETE" and not info.name:
         info.verb, info.fields = "deletecollection", _selected(query)
@@ -128,3 +130,11 @@ def _selected(query: Query) -> tuple[tuple[str, str], ...]:
     except ValueError:
         return ()  # refused when the request is served
     return tuple((path, value) for path, operator, value in found if operator == "=")
+
+
+def _labelled(query: Query) -> tuple[tuple[str, str], ...]:
+    try:
+        found = parse_labels(query.get("labelSelector", "")).requirements
+    except ValueError:
+        return ()
+    return tuple((one.key, *one.values) for one in found if one.op == "In" and len(one.values) == 1)  # type: ignore[misc]

@@ -43,6 +43,7 @@ from controllers import (
 from controllers.context import Context
 from controllers.options import Options, enabled, parse
 from controllers.scheduler import main as scheduler
+from controllers.storage import claims, ephemeral, expand, local_path, protection, volumes
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.client import kubeconfig
 from minikube_py.client.controller import Controller
@@ -73,6 +74,13 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("pod-garbage-collector", podgc.build),
     ("disruption", disruption.build),
     ("resourcequota", resourcequota.build),
+    ("persistentvolume-binder", claims.build),
+    ("persistentvolume-reclaimer", volumes.build),
+    ("pvc-protection", protection.build_claims),
+    ("pv-protection", protection.build_volumes),
+    ("ephemeral-volume", ephemeral.build),
+    ("volume-expand", expand.build),
+    ("local-path-provisioner", local_path.build),
     ("namespace", namespace.build),
     ("csrapproving", csrapproving.build),
     ("csrsigning", csrsigning.build),

@@ -16,8 +16,9 @@ from kubelet.options import Options
 from kubelet.pod_spec import host_network
 from kubelet.qos import container_limits
 from kubelet.runtime import labels
-from kubelet.runtime.base import ContainerConfig, Image, Mount
+from kubelet.runtime.base import ContainerConfig, Device, Image, Mount
 from kubelet.security import security_of
+from kubelet.volumes.persistent import Ready
 from minikube_py.api import quantity
 from minikube_py.api.types import Obj
 
@@ -29,7 +30,7 @@ class Context:
     options: Options
     cgroup_parent: str
     directory: Path
-    volumes: Mapping[str, Path]
+    volumes: Mapping[str, Ready]
     environment: Mapping[str, str]
     image: Image
     grant: Grant
@@ -57,11 +58,11 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         env=tuple(variables.items()),
         mounts=(
             *sandbox.file_mounts(container, context.directory),
-            *_volume_mounts(pod, container, context.volumes, variables, context.recursive_read_only),
+            *_volume_mounts(container, context.volumes, variables, context.recursive_read_only),
             _message_mount(container, message_file),
             *grant.mounts,
         ),
-        devices=grant.devices,
+        devices=(*grant.devices, *_volume_devices(container, context.volumes)),
         resources=container_limits(pod, container, quantity.value(options.capacity["memory"]), options.pod_pids_limit),
         security=security_of(pod, container, context.image),
         stdin=bool(container.get("stdin")),
@@ -98,22 +99,19 @@ def _message_mount(container: Obj, file: Path) -> Mount:
 
 
 def _volume_mounts(
-    pod: Obj, container: Obj, volumes: Mapping[str, Path], variables: Mapping[str, str], recursive: bool
+    container: Obj, volumes: Mapping[str, Ready], variables: Mapping[str, str], recursive: bool
 ) -> list[Mount]:
-    images = {volume["name"] for volume in pod["spec"].get("volumes") or [] if "image" in volume}
     mounts = []
     for mount in container.get("volumeMounts") or []:
-        root = volumes.get(mount["name"])
-        if root is None:
-            raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
+        volume = _volume(container, volumes, mount["name"], block=False)
         sub_path = mount.get("subPath", "")
         if mount.get("subPathExpr"):
             sub_path = _expanded(mount["subPathExpr"], variables)
         target = mount["mountPath"]
         mounts.append(Mount(
-            host_path=str(_below(root, sub_path)) if sub_path else str(root),
+            host_path=str(_below(volume.path, sub_path)) if sub_path else str(volume.path),
             container_path=target if target.startswith("/") else f"/{target}",
-            read_only=bool(mount.get("readOnly")) or mount["name"] in images,
+            read_only=bool(mount.get("readOnly")) or volume.read_only,
             recursive_read_only=_recursive(mount, container, recursive),
             propagation=mount.get("mountPropagation", "None"),
         ))  # fmt: skip
@@ -133,6 +131,24 @@ def _recursive(mount: Obj, container: Obj, supported: bool) -> bool:
 def _ulimit(name: str, text: str) -> tuple[str, int, int]:
     soft, _, hard = text.partition(":")
     return name, int(soft), int(hard or soft)
+
+
+def _volume_devices(container: Obj, volumes: Mapping[str, Ready]) -> list[Device]:
+    devices = []
+    for device in container.get("volumeDevices") or []:
+        volume = _volume(container, volumes, device["name"], block=True)
+        devices.append(Device(str(volume.path.resolve()), device["devicePath"], "rm" if volume.read_only else "rwm"))
+    return devices
+
+
+def _volume(container: Obj, volumes: Mapping[str, Ready], name: str, *, block: bool) -> Ready:
+    volume = volumes.get(name)
+    if volume is None:
+        raise ConfigError(f'cannot find volume "{name}" to mount into container "{container["name"]}"')
+    if volume.block != block:
+        mode, field = ("Block", "volumeMounts") if volume.block else ("Filesystem", "volumeDevices")
+        raise ConfigError(f"volume {name} has volumeMode {mode}, but is specified in {field}")
+    return volume
 
 
 def _expanded(expression: str, variables: Mapping[str, str]) -> str:

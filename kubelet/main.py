@@ -44,6 +44,8 @@ from kubelet.server import KubeletServer
 from kubelet.start_container import Starter
 from kubelet.status_writer import StatusWriter
 from kubelet.unwired import UnwiredPodNetwork
+from kubelet.volumes.claims import Claims
+from kubelet.volumes.local_path import LocalVolumes
 from kubelet.volumes.manager import VolumeManager
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import NODES, PODS, SERVICES
@@ -98,6 +100,8 @@ class Kubelet:
         )
         self.events = EventRecorder(client, "kubelet", clock, options.node_name)
 
+        self.local_volumes = LocalVolumes(client, self.informers, self.events, options.root_dir, options.node_name)
+
         def service_env(pod: Obj) -> dict[str, str]:
             return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
 
@@ -132,8 +136,10 @@ class Kubelet:
         self.devices.start(devices_changed)
         self.server = KubeletServer(options, self.runtime, self.manager, info, clock)
         self.server.start()
+        self.local_loop = self.local_volumes.controller()
         self.informers.start()
         self.agent.start()
+        self.local_loop.start()
         for extra in self.extras:
             extra.start()
         while not self.informers.wait_synced(1.0):
@@ -157,6 +163,7 @@ class Kubelet:
             *self.extras,
         ):
             part.stop()
+        self.local_loop.stop()
         self.informers.stop()
         self.devices.stop()
         self.events.stop()
@@ -203,7 +210,9 @@ class Kubelet:
         return NodeServices(
             options=options, clock=clock, runtime=runtime, network=self.network,
             sandboxes=Sandboxes(options, runtime, self.network, groups, self.isolate),
-            volumes=VolumeManager(Path(options.root_dir), clock),
+            volumes=VolumeManager(
+                Path(options.root_dir), clock, Claims(objects, clock, self.agent.node, manager.pods), self.local_volumes
+            ),
             objects=objects, tokens=TokenCache(client, clock), images=images, devices=self.devices,
             terminator=Terminator(runtime, clock),
             starter=Starter(options, info, groups, runtime, images, objects, self.devices, service_env, clock),

@@ -106,7 +106,8 @@ class NodeAgent:
     def _adopt(self, node: Obj) -> bool:
         """The node was here before: make sure that our labels and pod CIDR are on it."""
         labels = {**self._devices.labels(), **node["metadata"]["labels"]}  # None removes what former devices left
-        body = {"metadata": {"labels": labels}, "spec": {"podCIDR": node["spec"]["podCIDR"]}}
+        metadata = {"labels": labels, "annotations": node["metadata"]["annotations"]}
+        body = {"metadata": metadata, "spec": {"podCIDR": node["spec"]["podCIDR"]}}
         try:
             self._client.patch(NODES, self._options.node_name, body, kind="strategic")
         except APIError as error:

@@ -14,9 +14,11 @@ from pathlib import Path
 from kubelet.eviction.thresholds import DISK_PRESSURE, MEMORY_PRESSURE, PID_PRESSURE, kept_free
 from kubelet.options import Options
 from kubelet.runtime.base import Image, Info
+from kubelet.volumes.local_path import directory
 from minikube_py import KUBERNETES_RELEASE
 from minikube_py.api import quantity
 from minikube_py.api.types import Obj
+from minikube_py.api.volumes import DIRECTORY
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 _MOST_IMAGES = 50
@@ -56,9 +58,12 @@ def registration(options: Options, device_labels: Mapping[str, str | None]) -> O
     spec: Obj = {"podCIDR": options.pod_cidr, "podCIDRs": [options.pod_cidr]}
     if options.register_taints:
         spec["taints"] = [_taint(text) for text in options.register_taints]
-    return {
-        "apiVersion": "v1", "kind": "Node", "metadata": {"name": options.node_name, "labels": labels}, "spec": spec,
-    }  # fmt: skip
+    metadata = {
+        "name": options.node_name,
+        "labels": labels,
+        "annotations": {DIRECTORY: str(directory(options.root_dir))},
+    }
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
 
 
 def _taint(text: str) -> Obj:

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets and service-account tokens for pods: fetched when asked for, remembered for a while.
+"""ConfigMaps, Secrets, claims, volumes and service-account tokens for pods: fetched when asked for, remembered for a while.
 
 Who calls it: `container_config` (env) and `volumes` through their getters. Invariants: a pod's first look at an object is
 always fresh; later ones are at most `max_age` old, an absence at most two seconds; while the API server is away the last
@@ -12,12 +12,32 @@ from dataclasses import dataclass
 
 from minikube_py.api.clock import Clock, parse_rfc3339
 from minikube_py.api.errors import APIError, NotFound, ServiceUnavailable
-from minikube_py.api.gvr import CONFIGMAPS, RUNTIMECLASSES, SECRETS, SERVICEACCOUNTS
+from minikube_py.api.gvr import (
+    CONFIGMAPS,
+    CSIDRIVERS,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    RUNTIMECLASSES,
+    SECRETS,
+    SERVICEACCOUNTS,
+    VOLUMEATTACHMENTS,
+)
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 
 _ABSENT_FOR = 2.0  # seconds: a pod waits for an object that is not there yet
-_RESOURCES = {"configmaps": CONFIGMAPS, "secrets": SECRETS, "runtimeclasses": RUNTIMECLASSES}
+_RESOURCES = {
+    res.plural: res
+    for res in (
+        CONFIGMAPS,
+        CSIDRIVERS,
+        PERSISTENTVOLUMECLAIMS,
+        PERSISTENTVOLUMES,
+        RUNTIMECLASSES,
+        SECRETS,
+        VOLUMEATTACHMENTS,
+    )
+}
 
 
 @dataclass
@@ -35,7 +55,7 @@ class ObjectCache:
         self._lock = threading.Lock()
 
     def get(self, plural: str, namespace: str, name: str, newer_than: float = 0.0) -> Obj | None:
-        """The ConfigMap or Secret, or None when there is none. `newer_than`: the oldest (monotonic) moment it may be from.
+        """The object, or None when there is none. `newer_than`: the oldest (monotonic) moment it may be from.
 
         Raises APIError when the server refuses, or is away and nothing is remembered.
         """

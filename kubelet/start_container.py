@@ -32,6 +32,7 @@ from kubelet.runtime.base import (
     RuntimeUnavailable,
     Status,
 )
+from kubelet.volumes.persistent import Ready
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
@@ -43,7 +44,7 @@ class Surroundings:
 
     sandbox: Status
     directory: Path
-    volumes: dict[str, Path]
+    volumes: dict[str, Ready]
     view: View
     running: dict[str, str]  # the pod's running containers: name -> id
     since: float  # objects read for it must not be older than this moment (monotonic)

@@ -6,10 +6,9 @@ Upstream: plugin/pkg/admission/storage/storageclass/setdefault, plugin/pkg/admis
 
 from apiserver.admission.attributes import CREATE, Attributes
 from minikube_py.api.meta import annotations_of, name_of
-from minikube_py.api.types import Obj
+from minikube_py.api.volumes import default_class
 
-_STORAGE = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
-_INGRESS = ("ingressclass.kubernetes.io/is-default-class",)
+_INGRESS = "ingressclass.kubernetes.io/is-default-class"
 _OLD_INGRESS = "kubernetes.io/ingress.class"
 
 
@@ -20,10 +19,9 @@ def storage(attributes: Attributes) -> None:
     spec = attributes.obj.setdefault("spec", {})
     if spec.get("storageClassName") is not None:
         return
-    defaults = _marked(attributes, "storageclasses.storage.k8s.io", _STORAGE)
-    if defaults:
-        newest = max(defaults, key=lambda item: (item["metadata"].get("creationTimestamp", ""), name_of(item)))
-        spec["storageClassName"] = name_of(newest)
+    default = default_class(attributes.ctx.lister("storageclasses.storage.k8s.io", ""))
+    if default is not None:
+        spec["storageClassName"] = name_of(default)
 
 
 def ingress(attributes: Attributes) -> None:
@@ -33,16 +31,9 @@ def ingress(attributes: Attributes) -> None:
     spec = attributes.obj.setdefault("spec", {})
     if spec.get("ingressClassName") is not None or _OLD_INGRESS in annotations_of(attributes.obj):
         return
-    defaults = _marked(attributes, "ingressclasses.networking.k8s.io", _INGRESS)
+    classes = attributes.ctx.lister("ingressclasses.networking.k8s.io", "")
+    defaults = [item for item in classes if annotations_of(item).get(_INGRESS) == "true"]
     if len(defaults) > 1:
         raise attributes.forbidden(f"{len(defaults)} default IngressClasses were found, only 1 allowed")
     if defaults:
         spec["ingressClassName"] = name_of(defaults[0])
-
-
-def _marked(attributes: Attributes, classes: str, keys: tuple[str, ...]) -> list[Obj]:
-    return [
-        item
-        for item in attributes.ctx.lister(classes, "")
-        if any(annotations_of(item).get(key) == "true" for key in keys)
-    ]

@@ -1,4 +1,4 @@
-"""NodeRestriction: a kubelet writes its own Node, its own Lease, and pods that run on it; nothing else.
+"""NodeRestriction: a kubelet writes its own Node, its own Lease, pods that run on it and volumes on its disk; nothing else.
 
 Who calls it: `chain.py`, for users in the group system:nodes. Invariant: a stolen kubelet credential harms one node: it can
 neither take work by labels or taints, nor reach other objects through a pod of its making.
@@ -16,6 +16,7 @@ from apiserver.auth.user import NODE_PREFIX, NODES
 from minikube_py.api import errors
 from minikube_py.api.meta import name_of, uid_of
 from minikube_py.api.types import Obj
+from minikube_py.api.volumes import NODE_LABEL
 
 _MIRROR = "kubernetes.io/config.mirror"
 _PROTECTED = "node-restriction.kubernetes.io"
@@ -280,6 +281,14 @@ def _requests(attributes: Attributes, node: str) -> None:
         raise attributes.forbidden(f"can only create a node CSR with CN={attributes.user.name}")
 
 
+def _volumes(attributes: Attributes, node: str) -> None:
+    """Local volumes made for this node, and only to say that their data is gone."""
+    new, old = attributes.obj or {}, attributes.old or {}
+    labels = (old.get("metadata") or {}).get("labels") or {}
+    if attributes.verb != UPDATE or labels.get(NODE_LABEL) != node or new.get("spec") != old.get("spec"):
+        raise attributes.forbidden(f'node "{node}" can only release volumes that are on its own disk')
+
+
 _RULES: dict[str, Callable[[Attributes, str], None]] = {
     "pods": _pods,
     "nodes": _nodes,
@@ -289,4 +298,5 @@ _RULES: dict[str, Callable[[Attributes, str], None]] = {
     "persistentvolumeclaims": _claims,
     "serviceaccounts": _tokens,
     "certificatesigningrequests.certificates.k8s.io": _requests,
+    "persistentvolumes": _volumes,
 }

@@ -54,7 +54,8 @@ def asked_by(info: RequestInfo) -> Asked:
     """A request as the question that the chain answers."""
     if not info.is_resource:
         return Asked(info.verb, path=info.path)
-    return Asked(info.verb, info.group, info.resource, info.subresource, info.namespace, info.name, "", info.fields)
+    of = (info.verb, info.group, info.resource, info.subresource, info.namespace, info.name, "")
+    return Asked(*of, info.fields, info.labels)
 
 
 def _is_open(path: str) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from apiserver.auth.node_graph import NodeGraph
 from apiserver.auth.rbac import Asked, Rule
 from apiserver.auth.user import NODE_PREFIX, NODES, UserInfo
+from minikube_py.api.volumes import NODE_LABEL
 
 _READ = frozenset(("get", "list", "watch"))
 _OWN = frozenset(("get", "create", "update", "patch", "delete"))
@@ -81,6 +82,8 @@ def _gettable(plural: str, graph: NodeGraph, node: str, asked: Asked) -> str:
 
 
 def _claims(graph: NodeGraph, node: str, asked: Asked) -> str:
+    if asked.name and graph.is_on_disk(node, asked.namespace, asked.name) and asked.verb in ("get", "update", "patch"):
+        return ""
     if asked.subresource != "status":
         return _gettable("persistentvolumeclaims", graph, node, asked)
     if asked.verb not in ("update", "patch"):
@@ -159,12 +162,23 @@ def _pods(graph: NodeGraph, node: str, asked: Asked) -> str:
     return "not something a node may do with pods"
 
 
+def _volumes(graph: NodeGraph, node: str, asked: Asked) -> str:
+    """Volumes of its pods it may read; those made on its own disk it looks after."""
+    if asked.verb in ("list", "watch"):
+        if (NODE_LABEL, node) in asked.labels:
+            return ""
+        return "can only list/watch persistentvolumes that are labelled with the node"
+    if asked.verb in ("update", "patch") and not asked.subresource:
+        return "" if graph.is_local(node, asked.name) else "can only change volumes on its own disk"
+    return _gettable("persistentvolumes", graph, node, asked)
+
+
 _Special = Callable[[NodeGraph, str, Asked], str]
 _SPECIAL: dict[tuple[str, str], _Special] = {
     ("", "secrets"): partial(_readable, "secrets"),
     ("", "configmaps"): partial(_readable, "configmaps"),
     ("", "persistentvolumeclaims"): _claims,
-    ("", "persistentvolumes"): partial(_gettable, "persistentvolumes"),
+    ("", "persistentvolumes"): _volumes,
     ("", "serviceaccounts"): _accounts,
     ("", "nodes"): _node,
     ("", "pods"): _pods,

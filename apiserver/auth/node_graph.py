@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from apiserver.storage.base import Compacted
 from apiserver.storage.cache import Store
 from apiserver.storage.stored import Stored
+from minikube_py.api.meta import labels_of
 from minikube_py.api.types import Obj
+from minikube_py.api.volumes import NODE_LABEL
 
 Ref = tuple[str, str]
 """(plural, name) in the pod's own namespace."""
@@ -44,12 +46,22 @@ class NodeGraph:
         if plural == "pods":
             return f"{_PODS}{namespace}/{name}" in pods
         if plural == "persistentvolumes":
-            return self._claims_volume(pods, name)
+            return self._claims_volume(pods, name) or self.is_local(node, name)
         prefix = f"{_PODS}{namespace}/"
         named = [refs for key, refs in pods.items() if key.startswith(prefix)]
         if any((plural, name) in refs for refs in named):
             return True
         return plural == "secrets" and any(secret == (namespace, name) for secret in self._volume_secrets(pods))
+
+    def is_local(self, node: str, volume: str) -> bool:
+        """Whether a volume was made on the node's own disk."""
+        found = self._object("persistentvolumes", "", volume) or {"metadata": {}}
+        return labels_of(found).get(NODE_LABEL) == node
+
+    def is_on_disk(self, node: str, namespace: str, claim: str) -> bool:
+        """Whether a claim's volume was."""
+        spec: Obj = (self._object("persistentvolumeclaims", namespace, claim) or {}).get("spec") or {}
+        return bool(spec.get("volumeName")) and self.is_local(node, spec["volumeName"])
 
     def _claims_volume(self, pods: dict[str, frozenset[Ref]], name: str) -> bool:
         claim: Obj = (self._object("persistentvolumes", "", name) or {}).get("spec", {}).get("claimRef") or {}
@@ -136,7 +148,7 @@ def _of_volume(volume: Obj, pod: str) -> Iterator[Ref]:
     yield "secrets", (volume.get("secret") or {}).get("secretName", "")
     yield "configmaps", (volume.get("configMap") or {}).get("name", "")
     yield "persistentvolumeclaims", (volume.get("persistentVolumeClaim") or {}).get("claimName", "")
-    if volume.get("ephemeral"):
+    if volume.get("ephemeral") is not None:
         yield "persistentvolumeclaims", f"{pod}-{volume['name']}"
     for source in (volume.get("projected") or {}).get("sources") or ():
         yield "secrets", (source.get("secret") or {}).get("name", "")

@@ -28,7 +28,7 @@ KINDS = (
 class Asked(NamedTuple):
     """What somebody wants to do. A non-resource request has `path` and `verb` only.
 
-    `fields` are the (path, value) pairs that a field selector demands: they narrow a list, watch or deletecollection.
+    `fields` and `labels` are the (path, value) pairs that the selectors demand: they narrow a list, watch or deletecollection.
     """
 
     verb: str
@@ -39,6 +39,7 @@ class Asked(NamedTuple):
     name: str = ""
     path: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class Rule(NamedTuple):

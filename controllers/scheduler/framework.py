@@ -26,6 +26,10 @@ POD_DELETE: Final = "AssignedPodDelete"
 POD_LABEL: Final = "AssignedPodLabel"
 POD_SCALE_DOWN: Final = "AssignedPodScaleDown"
 NAMESPACE_LABEL: Final = "NamespaceLabel"
+VOLUME_CLAIM: Final = "PersistentVolumeClaim"
+VOLUME: Final = "PersistentVolume"
+STORAGE_CLASS: Final = "StorageClass"
+CSI: Final = "CSI"  # drivers, their limits per node, their capacities
 
 MAX_SCORE: Final = 100
 
@@ -45,6 +49,15 @@ class Skip:
 SKIP: Final = Skip()
 PreFilter = Skip | Verdict | None
 """SKIP; a Verdict that holds for every node; None = run the filter."""
+
+
+class Wait:
+    """What `pre_bind` returns while something it needs is being made ready: it is called again."""
+
+
+WAIT: Final = Wait()
+PreBind = Wait | str | None
+"""WAIT; a reason to refuse; None = go on and bind."""
 
 
 @dataclass(slots=True)
@@ -117,6 +130,10 @@ class Plugin(Protocol):
         """The last word before binding: a reason to refuse, or None."""
         return None
 
+    def pre_bind(self, cycle: Cycle, node: str) -> PreBind:
+        """Make ready (by writing to the API) what the pod needs on the node. May be repeated. Raises errors.APIError."""
+        return None
+
     def bind(self, pod: PodInfo, node: str) -> bool:
         """Write the decision to the API. True = done, no other plugin is asked. Raises errors.APIError."""
         return False
@@ -127,6 +144,11 @@ class Entry(NamedTuple):
     weight: int
 
 
+_POINTS = (
+    "pre_enqueue", "pre_filter", "filter", "post_filter", "score", "reserve", "permit", "pre_bind", "bind",
+)  # fmt: skip
+
+
 class Profile:
     """An ordered table of plugins and weights, split by the extension points each of them overrides."""
 
@@ -134,7 +156,7 @@ class Profile:
         self.entries = tuple(Entry(plugin, weight) for plugin, weight in entries)
         self._at = {
             point: tuple(e for e in self.entries if getattr(type(e.plugin), point) is not getattr(Plugin, point))
-            for point in ("pre_enqueue", "pre_filter", "filter", "post_filter", "score", "reserve", "permit", "bind")
+            for point in _POINTS
         }
         self.interests = {entry.plugin.name: entry.plugin.events for entry in self.entries}
 
@@ -159,6 +181,12 @@ class Profile:
                 skipped.add(plugin.name)
         cycle.skipped = frozenset(skipped)
         return None
+
+    def pre_bind(self, cycle: Cycle, node: str) -> PreBind:
+        """The first refusal; WAIT while one of them waits. Raises errors.APIError."""
+        outcomes = [plugin.pre_bind(cycle, node) for plugin, _ in self.at("pre_bind")]
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        return refusals[0] if refusals else (WAIT if WAIT in outcomes else None)
 
     def filter(self, cycle: Cycle, rows: Sequence[int]) -> tuple[Sequence[int], dict[int, Verdict]]:
         """Run the filters in order, each on what the ones before it left. Out: feasible rows, first verdict per other row."""

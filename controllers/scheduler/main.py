@@ -14,29 +14,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from controllers.scheduler.binding import bind
+from controllers.scheduler.binding import Outcome, bind
 from controllers.scheduler.cycle import Placement, Search
 from controllers.scheduler.diagnosis import EXPLAINED_NODES, Attempt, Attempts, NoFit
-from controllers.scheduler.framework import POD_DELETE, Cycle, PostFilter
+from controllers.scheduler.framework import (
+    CSI,
+    POD_DELETE,
+    STORAGE_CLASS,
+    VOLUME,
+    VOLUME_CLAIM,
+    WAIT,
+    Cycle,
+    PostFilter,
+    PreBind,
+)
 from controllers.scheduler.handlers import Handlers
 from controllers.scheduler.podinfo import PodInfo
 from controllers.scheduler.profile import default_profile
 from controllers.scheduler.queue import Queued, SchedulingQueue
 from controllers.scheduler.reporting import Reporter
 from controllers.scheduler.snapshot import Snapshot
+from controllers.scheduler.waiting import Waiting
 from controllers.scheduler.writers import Writers
-from minikube_py.api import meta
+from minikube_py.api import errors, meta
 from minikube_py.api.clock import Clock, rfc3339
 from minikube_py.api.gvr import (
+    CSIDRIVERS,
+    CSINODES,
+    CSISTORAGECAPACITIES,
     GVR,
     NAMESPACES,
     NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
     PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
     SERVICES,
     STATEFULSETS,
+    STORAGECLASSES,
 )  # fmt: skip
 from minikube_py.api.types import Obj
 from minikube_py.client.cause import because
@@ -47,6 +64,10 @@ from minikube_py.client.rest import Client
 log = logging.getLogger(__name__)
 
 _READ = (SERVICES, REPLICASETS, REPLICATIONCONTROLLERS, STATEFULSETS, PODDISRUPTIONBUDGETS)
+_TOLD = {
+    PERSISTENTVOLUMECLAIMS: VOLUME_CLAIM, PERSISTENTVOLUMES: VOLUME, STORAGECLASSES: STORAGE_CLASS, CSINODES: CSI,
+    CSIDRIVERS: CSI, CSISTORAGECAPACITIES: CSI,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,7 @@ class Scheduler:
         self._recorder = EventRecorder(client, options.scheduler_name, clock, options.host)
         self._writers = Writers(options.writers)
         self._stopped = threading.Event()
+        self._waiting = Waiting(clock, self._writers.submit, self._stopped)
         self._preempting: set[str] = set()  # pods (uid) whose victims are being deleted right now
         self._reporter = Reporter(client, self._recorder, clock, options.scheduler_name)
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -87,6 +109,8 @@ class Scheduler:
             (NAMESPACES, self._handlers.namespace), (NODES, self._handlers.node), (PODS, self._handlers.pod),
         ):  # fmt: skip
             self._informers.of(resource).add_handler(self._locked(handler))
+        for resource, event in _TOLD.items():
+            self._informers.of(resource).add_handler(partial(self._told, event))
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -110,6 +134,12 @@ class Scheduler:
                     handler(old, new)
 
         return told
+
+    def _told(self, event: str, old: Obj | None, new: Obj | None) -> None:
+        """Something that pods wait for changed: those that fit nowhere, and those whose volumes are being made."""
+        with self.lock:
+            self.queue.happened(event)
+        self._waiting.look_again()
 
     def _list(self, resource: GVR, namespace: str = "") -> Sequence[Obj]:
         return self._informers.of(resource).list(namespace)
@@ -166,26 +196,58 @@ class Scheduler:
 
     # -- placed -------------------------------------------------------------------------------------------------------
 
-    def _bind(self, queued: Queued, pod: PodInfo, placement: Placement) -> None:
+    def _bind(self, queued: Queued, pod: PodInfo, placement: Placement, *, again: bool = False) -> None:
+        if again and not self._waiting.holds(pod.key):
+            return
         with because(_cause(pod)):
-            outcome = bind(self.profile, self._client, pod, placement.node, self._clock, self._stopped)
+            ready = self._pre_bind(queued, pod, placement)
+            if ready is WAIT:
+                return
+            if ready is None:
+                outcome = bind(self.profile, self._client, pod, placement.node, self._clock, self._stopped)
+            else:
+                outcome = Outcome(False, self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod)), str(ready))
             if outcome.bound:
                 self._reporter.scheduled(pod, placement.node)
                 return
-            if self._stopped.is_set():
+            if not self._stopped.is_set():
+                self._not_bound(queued, pod, placement, outcome)
+
+    def _pre_bind(self, queued: Queued, pod: PodInfo, placement: Placement) -> PreBind:
+        """WAIT: `_bind` runs again when something changed. In between the pod keeps its place."""
+        if all(entry.plugin.name in placement.cycle.skipped for entry in self.profile.at("pre_bind")):
+            return None
+        waits = self._waiting
+        waits.put(pod.key, lambda: self._bind(queued, pod, placement, again=True))  # first: no change may be missed
+        held = self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod))
+        if held is None or meta.uid_of(held) != pod.uid or meta.is_terminating(held):
+            result: PreBind = "the pod is gone"
+        else:
+            try:
+                result = self.profile.pre_bind(placement.cycle, placement.node)
+            except (errors.Conflict, errors.ServiceUnavailable):
+                result = WAIT  # looked at anew in a moment
+            except errors.APIError as error:
+                result = str(error)
+        if result is WAIT and waits.overdue(pod.key):
+            result = "its volumes were not ready in time"
+        if result is not WAIT:
+            waits.drop(pod.key)
+        return result
+
+    def _not_bound(self, queued: Queued, pod: PodInfo, placement: Placement, outcome: Outcome) -> None:
+        with self.lock:
+            self._unreserve(placement)
+            if self.snapshot.forget(pod.key, pod.uid):
+                self.queue.happened(POD_DELETE)
+            if outcome.pod is None or meta.uid_of(outcome.pod) != pod.uid:
+                return  # it is gone, and the informer says so too, or will
+            if not outcome.pod["spec"].get("nodeName"):
+                self.queue.retry(queued)
+            elif self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod)) is not None:
+                self._handlers.pod(None, outcome.pod)  # somebody else bound it: count it there at once
                 return
-            with self.lock:
-                self._unreserve(placement)
-                if self.snapshot.forget(pod.key, pod.uid):
-                    self.queue.happened(POD_DELETE)
-                if outcome.pod is None:
-                    return  # it is gone, and the informer says so too, or will
-                if not outcome.pod["spec"].get("nodeName"):
-                    self.queue.retry(queued)
-                elif self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod)) is not None:
-                    self._handlers.pod(None, outcome.pod)  # somebody else bound it: count it there at once
-                    return
-            self._reporter.failed(pod, "SchedulerError", f"binding rejected: {outcome.error}", None)
+        self._reporter.failed(pod, "SchedulerError", f"binding rejected: {outcome.error}", None)
 
     # -- not placed ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The default profile: which plugins run, in which order, with which weights.
 
 Who calls it: main.py at start. Invariant: names, order and weights are upstream's default profile; a plugin upstream has and
-this table lacks (volumes, dynamic resources) is not built yet.
+this table lacks (dynamic resources) is not built yet.
 Upstream: pkg/scheduler/apis/config/v1/default_plugins.go.
 """
 
@@ -18,9 +18,13 @@ from controllers.scheduler.plugins.node_ports import NodePorts
 from controllers.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
 from controllers.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from controllers.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from controllers.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from controllers.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from controllers.scheduler.plugins.scheduling_gates import SchedulingGates
 from controllers.scheduler.plugins.taint_toleration import TaintToleration
+from controllers.scheduler.plugins.volume_binding import VolumeBinding
+from controllers.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from controllers.scheduler.plugins.volume_zone import VolumeZone
 from minikube_py.client.rest import Client
 
 
@@ -34,6 +38,10 @@ def default_profile(client: Client, lister: Lister, namespace_labels: Callable[[
         (NodeAffinity(), 2),
         (NodePorts(), 0),
         (NodeResourcesFit(), 1),
+        (VolumeRestrictions(lister), 0),
+        (NodeVolumeLimits(lister), 0),
+        (VolumeBinding(client, lister), 0),
+        (VolumeZone(lister), 0),
         (PodTopologySpread(lister), 2),
         (InterPodAffinity(namespace_labels), 2),
         (DefaultPreemption(lister), 0),

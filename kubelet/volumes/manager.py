@@ -3,97 +3,128 @@
 Who calls it: `pod_worker` (setup before containers start, refresh from time to time, teardown at the end) and start-up
 (directories of pods that are gone). Invariants: setup may be repeated at any time and only completes what is missing; teardown
 unmounts whatever the kernel says is mounted below the pod's directory and never follows a mount into foreign data.
-Upstream: pkg/kubelet/volumemanager, reduced to volumes that need no attaching.
+Upstream: pkg/kubelet/volumemanager.
 """
 
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from kubelet.errors import VolumeError
-from kubelet.volumes import atomic, directories, image_files, mounts
+from kubelet.volumes import atomic, directories, image_files, mounts, persistent
+from kubelet.volumes.claims import Claims
+from kubelet.volumes.local_path import LocalVolumes
+from kubelet.volumes.persistent import Ready
 from kubelet.volumes.sources import Sources, files_of, is_projected
+from minikube_py.api import volumes as v
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError
+from minikube_py.api.meta import annotations_of, name_of, uid_of
 from minikube_py.api.types import Obj
 
 _PLUGINS = {
-    "emptyDir": "kubernetes.io~empty-dir", "configMap": "kubernetes.io~configmap", "secret": "kubernetes.io~secret",
-    "downwardAPI": "kubernetes.io~downward-api", "projected": "kubernetes.io~projected",
-    "image": "kubernetes.io~image",
+    "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api",
+    "projected": "projected", "image": "image",
 }  # fmt: skip
-ClaimResolver = Callable[[Obj, Obj], Obj]
-"""(pod, persistentVolumeClaim source) → the volume source of the bound PersistentVolume. Raises VolumeError."""
 
 
 class VolumeManager:
     """The volumes of all pods of a node, below `root`/pods/UID/volumes. Calls for one pod come one at a time."""
 
-    def __init__(self, root: Path, clock: Clock, claims: ClaimResolver | None = None) -> None:
+    def __init__(self, root: Path, clock: Clock, claims: Claims, local: LocalVolumes) -> None:
         self._pods = root / "pods"
-        self._clock, self._claims = clock, claims
+        self._clock, self._claims, self._local = clock, claims, local
+        self._done: set[tuple[str, str]] = set()  # (uid, name) of persistent volumes that were set up for a pod
 
     def pod_directory(self, uid: str) -> Path:
         return self._pods / uid
 
-    def setup(self, pod: Obj, sources: Sources) -> dict[str, Path]:
-        """Every volume of the pod, ready: name → path on this machine. Raises VolumeError naming the volume."""
-        paths: dict[str, Path] = {}
+    def setup(self, pod: Obj, sources: Sources) -> dict[str, Ready]:
+        """Every volume of the pod, ready, by name. Raises VolumeError naming the volume."""
+        ready: dict[str, Ready] = {}
         for volume in pod["spec"].get("volumes") or []:
             try:
-                paths[volume["name"]] = self._one(pod, volume, sources)
-            except VolumeError as error:
+                ready[volume["name"]] = self._one(pod, volume, sources)
+            except (VolumeError, OSError, ValueError, APIError) as error:
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
-            except (OSError, ValueError, APIError) as error:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
-        return paths
+        return ready
 
     def changes(self, pod: Obj) -> bool:
         """Whether the pod has volumes whose contents may change while it runs."""
         return any(is_projected(volume) for volume in pod["spec"].get("volumes") or [])
 
-    def _one(self, pod: Obj, volume: Obj, sources: Sources) -> Path:
-        if claim := volume.get("persistentVolumeClaim"):
-            if self._claims is None:
-                raise VolumeError("persistent volume claims are not supported on this node")
-            volume = {"name": volume["name"], **self._claims(pod, claim)}
+    def _one(self, pod: Obj, volume: Obj, sources: Sources) -> Ready:
+        claim = next((claim for claim in v.claims_of(pod) if claim.volume is volume), None)
+        if claim is not None:
+            return self._persistent(pod, claim)
         if source := volume.get("hostPath"):
-            return directories.host_path(source)
+            return Ready(directories.host_path(source))
+        if source := volume.get("nfs"):
+            return Ready(
+                persistent.nfs(source, self._directory(pod, "nfs", volume["name"]), []), bool(source.get("readOnly"))
+            )
         kind = next((kind for kind in _PLUGINS if kind in volume), None)
         if kind is None:
             kinds = ", ".join(key for key in volume if key != "name")
             raise VolumeError(f"no volume plugin matched ({kinds})")
-        path: Path = self.pod_directory(pod["metadata"]["uid"]) / "volumes" / _PLUGINS[kind] / volume["name"]
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        path = self._directory(pod, _PLUGINS[kind], volume["name"])
         if kind == "emptyDir":
             directories.empty_dir(path, volume["emptyDir"] or {})
-            if group is not None and path.stat().st_gid != int(group):  # once: later it may hold a million files
-                directories.give_to_group(path, int(group), read_only=False)
-            return path
-        if kind == "image":
+            group = _group(pod)
+            if group is not None and path.stat().st_gid != group:  # once: later it may hold a million files
+                directories.give_to_group(path, group, read_only=False)
+        elif kind == "image":
             if not path.exists():
                 image_files.unpack(path, sources.image(volume["image"]))
-            return path
+        else:
+            self._projected(pod, path, volume, sources)
+        return Ready(path, kind == "image")
+
+    def _projected(self, pod: Obj, path: Path, volume: Obj, sources: Sources) -> None:
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o777)
+        group = _group(pod)
         if atomic.write(path, files_of(pod, volume, sources), self._clock) and group is not None:
-            directories.give_to_group(path, int(group), read_only=True)
-        return path
+            directories.give_to_group(path, group, read_only=True)
+
+    def _persistent(self, pod: Obj, claim: v.PodClaim) -> Ready:
+        """The volume behind a claim; its owner is set once per life of a pod (and of the kubelet)."""
+        done = (uid_of(pod), claim.volume["name"])
+        volume = self._claims.volume_of(pod, claim, starting=done not in self._done)
+        kind, source = v.source_of(volume)
+        block, options = v.mode_of(volume) == "Block", volume["spec"].get("mountOptions") or []
+        entry = claim.volume.get("persistentVolumeClaim") or {}
+        read_only = bool(entry.get("readOnly") or source.get("readOnly"))
+        if kind == "hostPath":
+            return Ready(directories.host_path(source), read_only)
+        if kind == "local":
+            if annotations_of(volume).get(v.PROVISIONED_BY) == v.LOCAL_PATH:
+                self._local.ensure(volume)
+            path = persistent.local(source, block)
+            if not block and path.is_block_device():
+                path = persistent.local_device(
+                    path, self._directory(pod, "local-volume", name_of(volume)), source, options
+                )
+        elif kind == "nfs":
+            return Ready(persistent.nfs(source, self._directory(pod, "nfs", name_of(volume)), options), read_only)
+        else:
+            raise VolumeError(f"no volume plugin matched ({kind})")
+        group = _group(pod)
+        if group is not None and not block and not read_only and done not in self._done:
+            persistent.give(path, group, pod["spec"]["securityContext"].get("fsGroupChangePolicy"))
+        self._done.add(done)
+        return Ready(path, read_only, block)
+
+    def _directory(self, pod: Obj, plugin: str, name: str) -> Path:
+        return self.pod_directory(uid_of(pod)) / "volumes" / f"kubernetes.io~{plugin}" / name
 
     def release(self, uid: str) -> None:
         """Nothing of the pod runs any more: undo its volumes, keep its other files. Raises OSError as `teardown`."""
-        directory = self.pod_directory(uid) / "volumes"
-        for path in mounts.below(directory):
-            mounts.unmount(path)
-        shutil.rmtree(directory, ignore_errors=True)
+        mounts.clear(self.pod_directory(uid) / "volumes")
+        self._done -= {entry for entry in self._done if entry[0] == uid}
 
     def teardown(self, uid: str) -> None:
         """Remove everything of a pod from this machine. Raises OSError when a mount cannot be undone."""
-        directory = self.pod_directory(uid)
-        for path in mounts.below(directory):
-            mounts.unmount(path)
-        shutil.rmtree(directory, ignore_errors=True)
+        mounts.clear(self.pod_directory(uid))
 
     def pods_on_disk(self) -> list[str]:
         """The uids of pods that have a directory."""
@@ -101,3 +132,8 @@ class VolumeManager:
             return os.listdir(self._pods)
         except FileNotFoundError:
             return []
+
+
+def _group(pod: Obj) -> int | None:
+    group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return None if group is None else int(group)

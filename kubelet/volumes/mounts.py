@@ -4,18 +4,45 @@ Who calls it: `volumes.manager`. Invariant: the kernel's mount table is the only
 """
 
 import ctypes
+import errno
 import os
+import shutil
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _DETACH, _NOFOLLOW = 2, 8
 
 
+def _table() -> list[tuple[str, str]]:
+    """(device, mount point) of every mount."""
+    lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [(_unescape(fields[0]), _unescape(fields[1])) for fields in lines]
+
+
 def below(directory: Path) -> list[Path]:
     """Every mount point at or below a directory, deepest first."""
     root = os.path.realpath(directory)
-    found = [_unescape(line.split()[1]) for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return sorted((Path(path) for path in found if path == root or path.startswith(root + "/")), reverse=True)
+    return sorted((Path(at) for _, at in _table() if at == root or at.startswith(root + "/")), reverse=True)
+
+
+def device_of(path: Path) -> str:
+    """What is mounted at a mount point. Raises OSError when nothing is."""
+    for device, at in reversed(_table()):
+        if at == os.path.realpath(path):
+            return device
+    raise OSError(errno.EINVAL, f"nothing is mounted at {path}")
+
+
+def clear(directory: Path) -> None:
+    """Remove a directory with everything in it, but nothing of what is mounted there. A missing one is fine.
+
+    Raises OSError when a mount cannot be undone.
+    """
+    for path in below(directory):
+        unmount(path)
+    if left := below(directory):
+        raise OSError(errno.EBUSY, f"still mounted: {left[0]}")
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _unescape(text: str) -> str:

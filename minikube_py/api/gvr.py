@@ -98,3 +98,8 @@ CUSTOMRESOURCEDEFINITIONS = GVR(
 )
 RESOURCECLAIMS = GVR("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 RESOURCECLAIMTEMPLATES = GVR("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
+CSIDRIVERS = GVR("storage.k8s.io", "v1", "csidrivers", "CSIDriver", namespaced=False)
+CSINODES = GVR("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=False)
+CSISTORAGECAPACITIES = GVR("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity")
+STORAGECLASSES = GVR("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+VOLUMEATTACHMENTS = GVR("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", namespaced=False)

@@ -221,7 +221,10 @@ def test_default_classes(client: Client, ns: str) -> None:
         got: str | None = made["spec"].get("storageClassName")
         return got
 
-    assert claimed("a") is None
+    standard = client.get(STORAGECLASSES, "standard")
+    assert claimed("a") == "standard", "the class every cluster starts with"
+    client.delete(STORAGECLASSES, "standard")
+    assert claimed("none") is None
     usual = new_object(STORAGECLASSES, f"usual-{ns}", provisioner="example.com/p")
     usual["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
     client.create(STORAGECLASSES, usual)
@@ -233,6 +236,27 @@ def test_default_classes(client: Client, ns: str) -> None:
         )
     finally:
         client.delete(STORAGECLASSES, f"usual-{ns}")
+        for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+            standard["metadata"].pop(field)
+        client.create(STORAGECLASSES, standard)
+
+
+def test_storage_in_use_is_protected_and_grows_only_where_allowed(client: Client, ns: str) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": ns}
+    made = client.create(PERSISTENTVOLUMECLAIMS, new_object(PERSISTENTVOLUMECLAIMS, "data", ns, spec=spec))
+    assert made["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+    larger = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    with pytest.raises(errors.APIError, match=r"bound|immutable"):
+        client.patch(PERSISTENTVOLUMECLAIMS, "data", larger, ns)
+    client.patch(PERSISTENTVOLUMECLAIMS, "data", {"status": {"phase": "Bound"}}, ns, subresource="status")
+    with pytest.raises(errors.Forbidden, match="must support resize"):
+        client.patch(PERSISTENTVOLUMECLAIMS, "data", larger, ns)
+    client.create(
+        STORAGECLASSES, new_object(STORAGECLASSES, ns, provisioner="example.com/p", allowVolumeExpansion=True)
+    )
+    grown = client.patch(PERSISTENTVOLUMECLAIMS, "data", larger, ns)
+    assert grown["spec"]["resources"]["requests"] == {"storage": "2Gi"}
+    client.delete(STORAGECLASSES, ns)
 
 
 # ---- NodeRestriction -------------------------------------------------------------------------------------------------

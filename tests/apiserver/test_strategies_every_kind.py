@@ -83,6 +83,8 @@ def test_a_whole_life(client: Client, namespace: str, manifest: Obj) -> None:
     finally:
         with contextlib.suppress(errors.NotFound):
             client.delete(res, name, ns)
+    if row.plural in ("persistentvolumes", "persistentvolumeclaims"):
+        client.patch(res, name, {"metadata": {"finalizers": None}}, ns)
     if row.plural == "namespaces":
         client.update(res, {**client.get(res, name), "spec": {}}, subresource="finalize")
     if row.kind == "CustomResourceDefinition":  # goes after the objects of its kind

@@ -22,13 +22,10 @@ from apiserver.strategies.validation.volumes import source
 from minikube_py.api import quantity
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
+from minikube_py.api.volumes import NOT_SOURCES
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
-_NOT_SOURCES = frozenset({
-    "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-    "storageClassName", "volumeAttributesClassName", "volumeMode",
-})  # fmt: skip
 _CLAIM_FIXED = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 )
@@ -56,7 +53,7 @@ def persistentvolume(obj: Obj) -> list[Cause]:
     policies = ("Delete", "Recycle", "Retain")
     causes += optional_one_of("spec.persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy"), policies)
     causes += optional_one_of("spec.volumeMode", spec.get("volumeMode"), VOLUME_MODES)
-    causes += source(spec, "spec", _NOT_SOURCES)
+    causes += source(spec, "spec", NOT_SOURCES)
     if spec.get("storageClassName"):
         causes += syntax("spec.storageClassName", spec["storageClassName"], names.subdomain)
     chosen = (spec.get("nodeAffinity") or {}).get("required")
@@ -70,7 +67,7 @@ def persistentvolume(obj: Obj) -> list[Cause]:
 def persistentvolume_update(new: Obj, old: Obj) -> list[Cause]:
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     causes = []
-    kinds = {name for name in {*spec, *before} if name not in _NOT_SOURCES}
+    kinds = {name for name in {*spec, *before} if name not in NOT_SOURCES}
     if any(spec.get(name) != before.get(name) for name in kinds):
         causes.append(
             forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")

@@ -143,8 +143,19 @@ def statefulset(obj: Obj) -> list[Cause]:
     return (
         causes
         + not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-        + selector_and_template(obj)
+        + selector_and_template(_with_claims(obj))
     )
+
+
+def _with_claims(obj: Obj) -> Obj:
+    """The set as its pods will be: with a volume for each claim template, so that containers may mount it."""
+    spec = obj.get("spec") or {}
+    template = spec.get("template") or {}
+    pods = template.get("spec") or {}
+    names = [(claim.get("metadata") or {}).get("name") for claim in spec.get("volumeClaimTemplates") or ()]
+    kept = [volume for volume in pods.get("volumes") or () if volume.get("name") not in names]
+    claims = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names if name]
+    return {**obj, "spec": {**spec, "template": {**template, "spec": {**pods, "volumes": [*kept, *claims]}}}}
 
 
 _STATEFULSET_MUTABLE = (

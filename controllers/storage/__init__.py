@@ -1,0 +1,1 @@
+"""The control loops of persistent volumes: binding, protection, expansion, ephemeral claims, attaching, provisioning."""
