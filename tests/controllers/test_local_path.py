@@ -60,6 +60,10 @@ class Node:
         informers.stop()
         recorder.stop()
 
+    def topology(self) -> list[Obj]:
+        """What keeps a class to this node: others on this server may look as ready."""
+        return [{"matchLabelExpressions": [{"key": "kubernetes.io/hostname", "values": [self.name]}]}]
+
     def volumes(self) -> list[Path]:
         return sorted((self.root / "volumes").glob("*")) if (self.root / "volumes").exists() else []
 
@@ -143,8 +147,9 @@ def test_what_cannot_be_made_says_why(client: Client, namespace: str, node: Node
 
 
 def test_immediate_classes_choose_a_node(client: Client, namespace: str, node: Node) -> None:
-    terms = [{"matchLabelExpressions": [{"key": "kubernetes.io/hostname", "values": [node.name]}]}]
-    now = storage_class(f"{namespace}-now", provisioner=v.LOCAL_PATH, allowedTopologies=terms, reclaimPolicy="Retain")
+    now = storage_class(
+        f"{namespace}-now", provisioner=v.LOCAL_PATH, allowedTopologies=node.topology(), reclaimPolicy="Retain"
+    )
     client.create(STORAGECLASSES, now)
     with running(client, *LOOPS), node.up():
         client.create(PERSISTENTVOLUMECLAIMS, claim("data", namespace, storageClassName=f"{namespace}-now"))
@@ -179,8 +184,12 @@ def test_copies_and_growth(client: Client, namespace: str, node: Node) -> None:
 
 
 def test_a_limit_is_a_filesystem_of_its_own(client: Client, namespace: str, node: Node) -> None:
-    parameters = {"limit": "image"}
-    limited = storage_class(f"{namespace}-limited", provisioner=v.LOCAL_PATH, parameters=parameters)
+    limited = storage_class(
+        f"{namespace}-limited",
+        provisioner=v.LOCAL_PATH,
+        parameters={"limit": "image"},
+        allowedTopologies=node.topology(),
+    )
     client.create(STORAGECLASSES, limited)
     with running(client, *LOOPS), node.up():
         client.create(PERSISTENTVOLUMECLAIMS, claim("data", namespace, "20Mi", storageClassName=f"{namespace}-limited"))
