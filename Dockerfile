@@ -4,8 +4,8 @@
 ARG BASE=python:3.12-slim
 FROM ${BASE}
 
-RUN command -v nft >/dev/null && command -v conntrack >/dev/null && command -v etcd >/dev/null || \
-    (apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables conntrack etcd-server && \
+RUN command -v nft >/dev/null && command -v conntrack >/dev/null && command -v etcd >/dev/null && command -v haproxy >/dev/null || \
+    (apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables conntrack iptables etcd-server haproxy && \
      rm -rf /var/lib/apt/lists/*)
 RUN python3 -m venv /opt/minikube-py
 ENV PATH=/opt/minikube-py/bin:$PATH PYTHONUNBUFFERED=1

@@ -10,6 +10,6 @@ suite=$(. /etc/os-release && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 echo "making $name from Debian $suite (about a minute)"
-debootstrap --variant=minbase --include=python3,python3-venv,nftables,conntrack,etcd-server,ca-certificates "$suite" "$root" >/dev/null
+debootstrap --variant=minbase --include=python3,python3-venv,nftables,conntrack,iptables,haproxy,etcd-server,ca-certificates "$suite" "$root" >/dev/null
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 tar -C "$root" -c . | docker import - "$name" >/dev/null

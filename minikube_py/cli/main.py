@@ -13,6 +13,7 @@ import click
 
 from minikube_py import __version__
 from minikube_py.api.errors import APIError
+from minikube_py.cli.addon_commands import addon
 from minikube_py.cli.cluster_commands import doctor, down, kubeconfig, logs, status, up
 from minikube_py.cli.image_commands import image
 from minikube_py.cli.lab_commands import labs
@@ -53,7 +54,7 @@ def main() -> None:
     """Kubernetes you can read, running real containers."""
 
 
-for command in (up, down, status, node, service, image, kubeconfig, doctor, logs, labs):
+for command in (up, down, status, node, service, addon, image, kubeconfig, doctor, logs, labs):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from minikube_py.cluster.errors import ClusterError
 
-PACKAGES = {"dockerd": "docker.io", "nft": "nftables", "conntrack": "conntrack"}
-"""Programs a cluster with real containers needs on the host, and the Debian/Ubuntu package that brings each."""
+PACKAGES = {"dockerd": "docker.io", "nft": "nftables", "conntrack": "conntrack", "haproxy": "haproxy"}
+"""Programs that may be needed on the host, and the Debian/Ubuntu package that brings each."""
 
 
 def is_root() -> bool:

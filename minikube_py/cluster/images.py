@@ -53,8 +53,11 @@ def build(images: list[BaseImage], progress: Callable[[str], None] = lambda text
         api.import_image_from_data(archive, repository=repository, tag=tag, changes=list(image.changes))
 
 
-def busybox_tree() -> bytes:
-    """A tar archive of a minimal root directory: busybox under all its names, its libraries, the few files of /etc."""
+def busybox_tree(more: Callable[[tarfile.TarFile], None] = lambda tar: None) -> bytes:
+    """A tar archive of a minimal root directory: busybox under all its names, its libraries, the few files of /etc.
+
+    In: `more` adds to it, by `add`; what it adds lies over what is there.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         binary = _busybox(Path(scratch))
         buffer = io.BytesIO()
@@ -73,15 +76,16 @@ def busybox_tree() -> bytes:
                 "tmp",
                 "var",
             ):
-                _add(tar, directory, kind=tarfile.DIRTYPE, mode=0o1777 if directory == "tmp" else 0o755)
-            _add(tar, "bin/busybox", binary.read_bytes(), mode=0o755)
-            for library in _libraries(binary):
-                _add(tar, str(library).lstrip("/"), library.resolve().read_bytes(), mode=0o755)
+                add(tar, directory, kind=tarfile.DIRTYPE, mode=0o1777 if directory == "tmp" else 0o755)
+            add(tar, "bin/busybox", binary.read_bytes(), mode=0o755)
+            for library in libraries(binary):
+                add(tar, str(library).lstrip("/"), library.resolve().read_bytes(), mode=0o755)
             for name in _applets(binary):
                 if name != "busybox":
-                    _add(tar, f"bin/{name}", kind=tarfile.SYMTYPE, link="/bin/busybox")
+                    add(tar, f"bin/{name}", kind=tarfile.SYMTYPE, link="/bin/busybox")
             for path, text in _ETC.items():
-                _add(tar, path, text.encode(), mode=0o644)
+                add(tar, path, text.encode(), mode=0o644)
+            more(tar)
         return buffer.getvalue()
 
 
@@ -92,7 +96,7 @@ _ETC = {
 }
 
 
-def _add(
+def add(
     tar: tarfile.TarFile,
     path: str,
     data: bytes = b"",
@@ -101,6 +105,7 @@ def _add(
     mode: int = 0o777,
     link: str = "",
 ) -> None:
+    """Put one file, directory or link into the archive."""
     entry = tarfile.TarInfo(path)
     entry.type, entry.mode, entry.linkname, entry.size = kind, mode, link, len(data)
     tar.addfile(entry, io.BytesIO(data))
@@ -109,7 +114,7 @@ def _add(
 def _busybox(scratch: Path) -> Path:
     """A busybox that can resolve names: the installed one if it is dynamic, else Debian's dynamic build, unpacked aside."""
     installed = host.which("busybox")
-    if installed and _libraries(Path(installed)):
+    if installed and libraries(Path(installed)):
         return Path(installed)
     if host.which("apt-get") and host.which("dpkg-deb"):
         fetched = subprocess.run(["apt-get", "download", "-q", "busybox"], cwd=scratch, capture_output=True)
@@ -123,7 +128,7 @@ def _busybox(scratch: Path) -> Path:
     raise ClusterError("the base images need busybox; run: sudo apt-get install busybox")
 
 
-def _libraries(binary: Path) -> list[Path]:
+def libraries(binary: Path) -> list[Path]:
     """The shared libraries `binary` loads, loader included; none for a static one."""
     listed = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout
     return [Path(path) for path in re.findall(r"(?:=> |^\s*)(/\S+)", listed, re.MULTILINE)]

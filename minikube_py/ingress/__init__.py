@@ -1,0 +1,1 @@
+"""The ingress add-on's program: Ingresses and Gateway API routes served by HAProxy; runs in a pod of the cluster."""
