@@ -42,6 +42,7 @@ from kubelet.runtime.simulated import SimulatedRuntime
 from kubelet.sandbox import Sandboxes
 from kubelet.server import KubeletServer
 from kubelet.start_container import Starter
+from kubelet.static_pods import StaticPods
 from kubelet.status_writer import StatusWriter
 from kubelet.unwired import UnwiredPodNetwork
 from kubelet.volumes.claims import Claims
@@ -112,6 +113,10 @@ class Kubelet:
             self.extras, self.isolate = [policies], policies.isolate
         self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
         self.eviction = self._eviction(info)
+        manager = self.manager
+        self.static = StaticPods(
+            options, client, pods, clock, self.agent.node, lambda *name: manager.pod(*name) is not None, manager.wake
+        )
         if options.service_proxy:
             dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
             zone = "topology.kubernetes.io/zone"
@@ -145,7 +150,8 @@ class Kubelet:
         while not self.informers.wait_synced(1.0):
             if ended.is_set():
                 return
-        self.manager.start(self.node, pods)
+        self.manager.start(self.node, pods, self.static.first())
+        self.static.start(self.manager.pod_changed)
         self.eviction.start()
         self.collector.start()
         _log.info("node %s runs its pods", options.node_name)
@@ -155,6 +161,7 @@ class Kubelet:
         for part in (
             self.eviction,
             self.collector,
+            self.static,
             self.manager,
             self.agent,
             self.server,

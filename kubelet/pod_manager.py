@@ -9,13 +9,13 @@ Stop of the data path: 9. Upstream: syncLoop in pkg/kubelet/kubelet.go, pkg/kube
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kubelet import admission, host_support, preemption
 from kubelet.executor import KeyedExecutor
 from kubelet.lifecycle import together
 from kubelet.node_services import NodeServices
-from kubelet.pod_spec import grace_period
+from kubelet.pod_spec import grace_period, is_mirror
 from kubelet.pod_worker import PodWorker
 from kubelet.runtime import labels
 from kubelet.runtime.base import RUNNING, EventStream, RuntimeFault, Summary
@@ -40,13 +40,17 @@ class PodManager:
         self._stopped = threading.Event()
         self._stream: EventStream | None = None
 
-    def start(self, node: NodeServices, pods: Informer) -> None:
-        """Take over what runs already, then react. In: `pods` holds the pods bound to this node, completely."""
+    def start(self, node: NodeServices, pods: Informer, static: Sequence[Obj] = ()) -> None:
+        """Take over what runs already, then react. In: `pods` holds the pods bound to this node, completely; `static` are those
+        that `pod_changed` will be told of by somebody else."""
         self._node = node
         self._executor = KeyedExecutor("pod", self._sync, node.clock)
-        self._adopt({uid_of(pod): pod for pod in pods.list()})
+        bound = {uid_of(pod): pod for pod in (*pods.list(), *static) if not is_mirror(pod)}
+        self._adopt(bound)
         pods.add_handler(self.pod_changed)
-        for uid in self._traces() - {uid_of(pod) for pod in pods.list()}:
+        for pod in static:
+            self.pod_changed(None, pod)
+        for uid in self._traces() - bound.keys():
             self._executor.add(_ORPHAN + uid)
         threading.Thread(target=self._listen, name="runtime-events", daemon=True).start()
 
@@ -63,6 +67,8 @@ class PodManager:
         """The informer's handler."""
         pod = new or old
         assert pod is not None
+        if is_mirror(pod):
+            return
         uid = uid_of(pod)
         with self._lock:
             worker = self._workers.get(uid)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from minikube_py.api.types import Obj
 
+SOURCE, MIRROR = "kubernetes.io/config.source", "kubernetes.io/config.mirror"
+
 
 def containers_of(pod: Obj) -> Iterator[Obj]:
     """Init, main and ephemeral containers, in this order."""
@@ -24,6 +26,16 @@ def container_of(pod: Obj, name: str) -> Obj | None:
 
 def host_network(pod: Obj) -> bool:
     return bool(pod["spec"].get("hostNetwork"))
+
+
+def is_static(pod: Obj) -> bool:
+    """Whether the pod came from a file of the node."""
+    return (pod["metadata"].get("annotations") or {}).get(SOURCE, "api") != "api" and not is_mirror(pod)
+
+
+def is_mirror(pod: Obj) -> bool:
+    """Whether the pod only shows a static one in the API."""
+    return MIRROR in ((pod.get("metadata") or {}).get("annotations") or {})
 
 
 def field_path(pod: Obj, name: str) -> str:

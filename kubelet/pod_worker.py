@@ -20,7 +20,7 @@ from kubelet.lifecycle import together
 from kubelet.network.ipam import AddressesExhausted
 from kubelet.node_services import NodeServices
 from kubelet.observation import Observation
-from kubelet.pod_spec import container_of, field_path, grace_period, host_network
+from kubelet.pod_spec import container_of, field_path, grace_period, host_network, is_static
 from kubelet.pod_view import PodView
 from kubelet.qos import pod_limits
 from kubelet.runtime.base import EXITED, Resources, RuntimeFault, RuntimeUnavailable, Status
@@ -376,7 +376,7 @@ class PodWorker:
         own = grace_period(self.pod)
         if self._eviction is not None and self._eviction[1] is not None:
             own = min(own, self._eviction[1])
-        return max(1, min(_SMALL_GRACE, own) if self._removed else own)
+        return max(1, min(_SMALL_GRACE, own) if self._removed and not is_static(self.pod) else own)
 
     def _conclude(self, ip: str) -> None:
         """Nothing of the pod runs any more: report that, or, when the API object is gone, remove the last traces."""

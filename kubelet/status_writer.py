@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 
 from kubelet.executor import KeyedExecutor
+from kubelet.pod_spec import MIRROR, is_static
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError, Conflict, NotFound, ServiceUnavailable
 from minikube_py.api.gvr import PODS
@@ -44,7 +45,7 @@ class StatusWriter:
     def current(self, pod: Obj) -> Obj:
         """The pod with the newest status known: the informer's copy, or the answer to our last patch."""
         with self._lock:
-            answer = self._latest.get(pod["metadata"]["uid"])
+            answer = self._latest.get(pod["metadata"]["uid"]) or (self._shown(pod) if is_static(pod) else None)
         if answer is None or _revision(answer) <= _revision(pod):
             return pod
         return {**pod, "status": answer.get("status") or {}}
@@ -75,10 +76,18 @@ class StatusWriter:
     def _base(self, pod: Obj) -> Obj:
         """What the API server holds, as far as we know (lock held)."""
         meta = pod["metadata"]
-        held = self._pods.get(meta["namespace"], meta["name"])
-        base = held if held is not None and held["metadata"]["uid"] == meta["uid"] else pod
+        base = self._shown(pod) or pod
         answer = self._latest.get(meta["uid"])
         return answer if answer is not None and _revision(answer) > _revision(base) else base
+
+    def _shown(self, pod: Obj) -> Obj | None:
+        """The API object that stands for the pod: itself, or a static pod's mirror."""
+        meta = pod["metadata"]
+        held = self._pods.get(meta["namespace"], meta["name"])
+        if held is None:
+            return None
+        stands_for = held["metadata"].get("annotations", {}).get(MIRROR, held["metadata"]["uid"])
+        return held if stands_for == meta["uid"] else None
 
     def _write(self, uid: str) -> float | None:
         with self._lock:
@@ -87,6 +96,8 @@ class StatusWriter:
                 return None
             pod, status, delete = wanted.pod, wanted.status, wanted.delete
             base = self._base(pod)
+        if is_static(base):
+            return 1.0  # its mirror is yet to be made
         try:
             patch = difference(base.get("status") or {}, status)
             if patch and not (wanted.accepted == status and wanted.server == base.get("status")):
@@ -109,7 +120,8 @@ class StatusWriter:
 
     def _patch(self, uid: str, wanted: _Wanted, pod: Obj, status: Obj, patch: Obj) -> None:
         meta = pod["metadata"]
-        body = {"metadata": {"uid": uid}, "status": patch}
+        shown = self._shown(pod) or pod
+        body = {"metadata": {"uid": shown["metadata"]["uid"]}, "status": patch}
         answer = self._client.patch(PODS, meta["name"], body, meta["namespace"], kind="strategic", subresource="status")
         with self._lock:
             self._latest[uid] = answer
