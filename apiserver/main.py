@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -31,7 +32,7 @@ from apiserver.auth.tokens import ServiceAccountTokens
 from apiserver.customresources.catalogue import Catalogue
 from apiserver.customresources.controller import CustomResourceController
 from apiserver.expiry import EventExpiry
-from apiserver.metrics import Metrics
+from apiserver.metrics import STALE, Metrics
 from apiserver.options import OptionError, Options, parse
 from apiserver.registry import Registry
 from apiserver.resources import table
@@ -40,6 +41,7 @@ from apiserver.shell import Shell
 from apiserver.storage import open_backend
 from apiserver.storage.base import StoreUnavailable
 from apiserver.storage.cache import Store
+from apiserver.storage.resealing import Resealing
 from apiserver.strategies.allocators import Allocators
 from apiserver.webhooks import Webhooks
 from minikube_py.api.clock import REAL, Clock
@@ -69,6 +71,8 @@ def run(options: Options, clock: Clock = REAL) -> None:
         bootstrap.ensure(server)
         expiry = EventExpiry(store, options.event_ttl, clock)
         expiry.start()
+        resealing = Resealing(store, clock, partial(server.metrics.gauge, STALE))
+        resealing.start()
         custom_resources = CustomResourceController(store, server.registry, catalogue)
         custom_resources.start()
         aggregation = AggregationController(server.registry, server.dialer, server.documents)
@@ -82,6 +86,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
         listener.run(sockets, tls, start)
         aggregation.stop()
         custom_resources.stop()
+        resealing.stop()
         expiry.stop()
         server.audit.close()
     finally:

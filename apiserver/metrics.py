@@ -33,6 +33,7 @@ class Metrics:
         self.watches: dict[tuple[str, str, str], int] = {}
         self._counters: dict[tuple[str, Labels], int] = {}
         self._histograms: dict[tuple[str, Labels], list[float]] = {}
+        self._gauges: dict[str, float] = {}
         self.started = time.time()
 
     def begin(self, info: RequestInfo) -> None:
@@ -59,6 +60,10 @@ class Metrics:
         """A duration of `FAMILIES`."""
         with self._lock:
             _put(self._histograms, (metric, tuple(labels.items())), seconds)
+
+    def gauge(self, metric: str, value: float) -> None:
+        """The present value of one of `FAMILIES`."""
+        self._gauges[metric] = value
 
     def watch(self, info: RequestInfo, change: int) -> None:
         """A watch begins (+1) or ends (-1)."""
@@ -97,6 +102,8 @@ class Metrics:
             counters, histograms = dict(self._counters), {key: list(one) for key, one in self._histograms.items()}
         for name, (kind, text) in FAMILIES.items():
             lines.family(name, kind, text)
+            if name in self._gauges:
+                lines.sample(name, (), self._gauges[name])
             for (of, labels), count in counters.items():
                 if of == name:
                     lines.sample(name, labels, count)
@@ -119,7 +126,9 @@ class Metrics:
             lines.sample(name, (), value)
 
 
+STALE = "minikube_py_encryption_stale_objects"
 FAMILIES = {
+    STALE: ("gauge", "Objects not yet sealed with the first encryption key; 0 when no other key is needed any more."),
     "apiserver_admission_webhook_request_total": ("counter", "Calls of admission webhooks."),
     "apiserver_admission_webhook_rejection_count": ("counter", "Writes that admission webhooks refused."),
     "apiserver_admission_webhook_fail_open_count": ("counter", "Calls that failed without refusing the write."),

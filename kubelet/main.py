@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kubelet import cgroups, env
+from kubelet import certificates, cgroups, env
 from kubelet.backoff import Backoff
 from kubelet.devices import setup as devices
 from kubelet.devices.base import DeviceManager
@@ -65,6 +65,9 @@ __all__ = ["Options", "parse", "run"]
 def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT. Raises ValueError or OSError when the options cannot work."""
     ended = termination.event()
+    certificates.join(options, REAL, ended)
+    if ended.is_set():
+        return
     kubelet = Kubelet(options, REAL)
     kubelet.start(ended)
     ended.wait()
@@ -142,6 +145,11 @@ class Kubelet:
         self.server = KubeletServer(options, self.runtime, self.manager, info, clock)
         self.server.start()
         self.local_loop = self.local_volumes.controller()
+        self.renewals = certificates.Renewals(client, options.node_name, clock)
+        if options.bootstrap_kubeconfig:
+            self.renewals.start(certificates.client_certificate(options))
+        if options.rotate_server_certificates and not options.tls_cert:
+            self.renewals.start(certificates.serving_certificate(options), self.server.renewed)
         self.informers.start()
         self.agent.start()
         self.local_loop.start()
@@ -165,6 +173,7 @@ class Kubelet:
             self.manager,
             self.agent,
             self.server,
+            self.renewals,
             self.node.probes,
             self.node.statuses,
             *self.extras,

@@ -35,6 +35,8 @@ class Options:
     tls_cert: str = ""
     tls_key: str = ""
     client_ca: str = ""
+    bootstrap_kubeconfig: str = ""
+    rotate_server_certificates: bool = False
     capacity: dict[str, str] = field(default_factory=lambda: dict(_DEFAULT_CAPACITY))
     node_labels: dict[str, str] = field(default_factory=dict)
     register_taints: tuple[str, ...] = ()
@@ -87,7 +89,7 @@ def parse(argv: Sequence[str]) -> Options:
         "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
         "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "load-balancer-range",
         "tls-cert", "tls-key", "client-ca", "nvml-library", "gpus", "pause-image", "eviction-hard", "eviction-soft",
-        "eviction-soft-grace-period", "eviction-minimum-reclaim", "pod-manifest-path",
+        "eviction-soft-grace-period", "eviction-minimum-reclaim", "pod-manifest-path", "bootstrap-kubeconfig",
     ]  # fmt: skip
     required = {"kubeconfig", "node-name", "root-dir"}
     for name in text:
@@ -111,6 +113,10 @@ def parse(argv: Sequence[str]) -> Options:
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--runtime", choices=("docker", "simulated"), default=argparse.SUPPRESS)
     parser.add_argument("--network", choices=("own", "docker", "none"), default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--rotate-server-certificates", action="store_true", default=argparse.SUPPRESS,
+        help="have the serving certificate signed by the cluster, once somebody approves it",
+    )  # fmt: skip
     parser.add_argument("--service-proxy", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
     parser.add_argument("--cluster-dns", type=_listed, default=argparse.SUPPRESS)
     parser.add_argument("--allowed-unsafe-sysctls", type=_listed, default=argparse.SUPPRESS, metavar="NAME,NAME*,…")

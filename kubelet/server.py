@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from kubelet import container_logs, port_forward, remote_command, stats
+from kubelet import certificates, container_logs, port_forward, remote_command, stats
 from kubelet.asgi import Call, HttpError, Receive, Scope, Send
 from kubelet.options import Options
 from kubelet.pod_manager import PodManager
@@ -64,6 +64,7 @@ class KubeletServer:
         self._options = options
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._tls: ssl.SSLContext | None = None
         place = container_logs.Place(runtime, pods)
         self._routes: dict[tuple[str, str], Handler] = {
             ("http", "healthz"): _healthz,
@@ -88,8 +89,13 @@ class KubeletServer:
             listening.close()
             where = f"{self._options.node_ip} port {self._options.port}"
             raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from None
-        tls = tls_context(self._options)
-        threading.Thread(target=self._run, args=(listening, tls), name="kubelet-server", daemon=True).start()
+        self._tls = tls_context(self._options)
+        threading.Thread(target=self._run, args=(listening, self._tls), name="kubelet-server", daemon=True).start()
+
+    def renewed(self) -> None:
+        """Show the certificate that is now in the file, on connections made from now on."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(certificates.serving_certificate(self._options).file)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -146,10 +152,13 @@ async def _healthz(call: Call) -> None:
 
 def tls_context(options: Options) -> ssl.SSLContext | None:
     """TLS that asks for a client certificate; None serves plain HTTP (tests, without certificates). Raises OSError."""
-    if not options.tls_cert:
+    if not options.tls_cert and not options.rotate_server_certificates:
         return None
     context: Any = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(options.tls_cert, options.tls_key)
+    if options.tls_cert:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    else:
+        context.load_cert_chain(certificates.self_signed(options))
     if options.client_ca:
         context.load_verify_locations(options.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL

@@ -103,6 +103,10 @@ class Store:
         """Call `hook` after every change in a collection: at once, on the thread that brought it, so it must not wait."""
         self._hooks.setdefault(prefix, []).append(hook)
 
+    def forget_history(self) -> None:
+        """Keep nothing but the present: older revisions can be neither read nor watched from now on."""
+        self._compactor.forget()
+
     def end_watches(self, prefix: str) -> None:
         """The kind of a collection is served otherwise now, or no more: its watchers get what was for them, and no more."""
         with self._lock:

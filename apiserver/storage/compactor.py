@@ -52,6 +52,12 @@ class Compactor:
             self._compacted = target
         return self._compacted
 
+    def forget(self) -> None:
+        """Compact to the present."""
+        current = self._backend.current_revision()
+        self._backend.compact(current)
+        self._compacted = max(self._compacted, current)
+
     def _run(self) -> None:
         while not self._clock.wait(self._stop, INTERVAL_SECONDS):
             try:

@@ -3,7 +3,7 @@
 Who calls it: `storage.open_backend` when `--encryption-key` is given. The only module that does AES here.
 Invariant: sealed bytes say which key sealed them and are bound to their key in the store, so that a value copied to
 another place does not open. The first key of the file seals; every key opens, which is how keys are rotated: put a new
-one first, rewrite the objects, drop the old one. Values from before encryption was switched on are read as they are.
+one first and restart; when `resealing.py` is done, drop the others. Values from before there was a key are read as they are.
 Key file: one key a line, "NAME:BASE64", 16, 24 or 32 bytes each; "#" begins a comment.
 Upstream: apiserver/pkg/storage/value/encrypt/aes (aesgcm) and its k8s:enc: prefix.
 """
@@ -11,6 +11,7 @@ Upstream: apiserver/pkg/storage/value/encrypt/aes (aesgcm) and its k8s:enc: pref
 import base64
 import binascii
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -97,6 +98,17 @@ class EncryptedBackend:
 
     def close(self) -> None:
         self._backend.close()
+
+    @property
+    def rotates(self) -> bool:
+        """There are older keys in the file, which history may still need."""
+        return len(self._keys) > 1
+
+    def stale(self) -> Sequence[KeyValue]:
+        """What is not sealed with the first key, as it lies in the store."""
+        ours = _SEALED + next(iter(self._keys)) + b":"
+        found = (item for prefix in self._prefixes for item in self._backend.list(prefix).items)
+        return [item for item in found if not item.value.startswith(ours)]
 
     def open(self, item: KeyValue) -> KeyValue:
         """The entry with its value in the clear."""

@@ -27,15 +27,19 @@ profile_option = click.option(
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The API server's port (default: 6443, or the next free plan)."
 )
+@click.option(
+    "--listen", metavar="ADDRESS", help="An address of this machine at which others may reach the API server."
+)
 @click.option("--merge-kubeconfig/--no-merge-kubeconfig", default=True, help="Add a context to your own kubeconfig.")
 @click.option("--sample/--no-sample", default=False, help="Deploy a small web server and its Service.")
 @profile_option
 def up(
     nodes: int | None, store: str | None, gpus: str | None, timing: str | None, runtime: str | None, port: int | None,
-    merge_kubeconfig: bool, sample: bool, name: str,
+    listen: str | None, merge_kubeconfig: bool, sample: bool, name: str,
 ) -> None:  # fmt: skip
     """Start a cluster, or complete and refresh a running one."""
     from minikube_py.cli import summary
+    from minikube_py.cluster import host
     from minikube_py.cluster import sample as samples
     from minikube_py.cluster.progress import Progress
     from minikube_py.cluster.up import Wish
@@ -43,8 +47,10 @@ def up(
 
     if store is not None and store != "sqlite" and not store.startswith("etcd://"):
         raise click.UsageError(f"--store must be sqlite or etcd://HOST:PORT, not {store!r}")
+    if listen and not host.is_own_address(listen):
+        raise click.UsageError(f"--listen {listen} is no address of this machine (see: ip -brief address)")
     progress = Progress()
-    wish = Wish(name, nodes, store, timing, runtime, gpus, port, merge_kubeconfig)
+    wish = Wish(name, nodes, store, timing, runtime, gpus, port, merge_kubeconfig, listen)
     profile = bring_up(wish, progress)
     if sample:
         with progress.phase("sample available"):

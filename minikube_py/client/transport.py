@@ -6,7 +6,9 @@ Invariants: one connection carries one exchange at a time; a connection goes bac
 to the end; one that became readable while idle (the server closed it) is never used again.
 """
 
+import contextlib
 import http.client
+import os
 import select
 import socket
 import ssl
@@ -100,6 +102,16 @@ class Answer:
         self._connection.close()
 
 
+def _written_at(config: Config) -> int:
+    """When the file with the client's certificate was written; 0 where there is none to watch."""
+    if not config.cert_file or config.cert_data:
+        return 0
+    try:
+        return os.stat(config.cert_file).st_mtime_ns
+    except OSError:
+        return 0
+
+
 class Transport:
     """All connections to the server of one config. Raises ValueError when that names none."""
 
@@ -107,6 +119,7 @@ class Transport:
         url = urlsplit(config.server)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"{config.server!r} is not the URL of an API server (https://host:port)")
+        self._config, self._shown_at = config, _written_at(config)
         self._tls = ssl_context(config) if url.scheme == "https" else None
         self._host, self._port = url.hostname, url.port or (443 if self._tls else 80)
         self._source, self._server_name = config.source_address, config.tls_server_name
@@ -133,7 +146,18 @@ class Transport:
                 if not (reused and lost and method == "GET"):
                     raise
 
+    def _renew(self) -> None:
+        """A certificate that is kept in a file may have been replaced: connections made from now on show the new one."""
+        written = _written_at(self._config)
+        if written and written != self._shown_at:
+            self._shown_at = written
+            with contextlib.suppress(OSError):  # what cannot be read is no reason to drop what works
+                self._tls = ssl_context(self._config)
+                self.close()
+
     def _take(self) -> _Connection:
+        if self._shown_at:
+            self._renew()
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None

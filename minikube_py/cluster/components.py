@@ -60,8 +60,8 @@ def _apiserver(profile: Profile) -> Component:
         "default-unreachable-toleration-seconds": timing.toleration_seconds,
         "audit-log": profile.logs / "audit.log",
     }
-    bridge = ("--bind", profile.gateway) if on_bridge else ()
-    return Component("apiserver", "apiserver.main", (*_argv(flags), *bridge))
+    more = [*([profile.gateway] if on_bridge else []), *([profile.listen] if profile.listen else [])]
+    return Component("apiserver", "apiserver.main", (*_argv(flags), *(f"--bind={address}" for address in more)))
 
 
 def _controllers(profile: Profile) -> Component:

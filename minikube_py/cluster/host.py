@@ -4,6 +4,7 @@ Who calls it: `up` before anything else, and `doctor`. Invariant: packages are o
 package manager; everything else is looked at, never changed.
 """
 
+import ipaddress
 import os
 import shutil
 import socket
@@ -58,6 +59,14 @@ def port_free(address: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def is_own_address(address: str) -> bool:
+    """True if this machine has that IP address."""
+    try:
+        return port_free(str(ipaddress.IPv4Address(address)), 0)
+    except ValueError:
+        return False
 
 
 def routes() -> frozenset[str]:

@@ -16,7 +16,7 @@ from minikube_py.cluster.profile import Node, Profile
 
 def write_all(profile: Profile) -> None:
     """Certificates and kubeconfigs of every component and node; what exists is kept."""
-    addresses = [profile.gateway, profile.api_service_ip]
+    addresses = [profile.gateway, profile.api_service_ip, *([profile.listen] if profile.listen else [])]
     pki.ensure(profile.pki, api_addresses=addresses)
     encryption_key(profile.pki / "encryption.key")
     kubeconfig.write(profile.kubeconfig, admin(profile))
@@ -48,4 +48,9 @@ def encryption_key(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(f"key1:{b64encode(secrets.token_bytes(32)).decode()}\n")
+        file.write(f"{encryption_key_line('key1')}\n")
+
+
+def encryption_key_line(name: str) -> str:
+    """A new key as it stands in the file."""
+    return f"{name}:{b64encode(secrets.token_bytes(32)).decode()}"

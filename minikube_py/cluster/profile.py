@@ -35,7 +35,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Profile:
-    """What the user asked for. Times and sizes are in the timing and capacity tables, not here."""
+    """What the user asked for. Times and sizes are in the timing and capacity tables, not here.
+
+    `listen` is the address at which other machines reach the API server, "" for none.
+    """
 
     name: str
     index: int
@@ -44,6 +47,7 @@ class Profile:
     timing: str = "classroom"
     runtime: str = "docker"
     gpus: str = ""
+    listen: str = ""
     cpu_milli: int = 1000
     memory_bytes: int = 1 << 30
     next_node: int = 1

@@ -34,6 +34,7 @@ class Wish(NamedTuple):
     gpus: str | None = None
     port: int | None = None
     merge_kubeconfig: bool = True
+    listen: str | None = None
 
 
 def up(wish: Wish, progress: Progress) -> Profile:
@@ -79,7 +80,9 @@ def _desired(wish: Wish) -> Profile:
     grown = existing
     if wish.nodes is not None and wish.nodes > len(existing.nodes):
         grown = existing.with_nodes(wish.nodes - len(existing.nodes))
-    return replace(grown, timing=wish.timing or grown.timing, gpus=_gpu_file(wish.gpus) or grown.gpus)
+    listen = grown.listen if wish.listen is None else wish.listen
+    gpus = _gpu_file(wish.gpus) or grown.gpus
+    return replace(grown, timing=wish.timing or grown.timing, gpus=gpus, listen=listen)
 
 
 def _networked(profile: Profile) -> Profile:
@@ -106,7 +109,7 @@ def _new_profile(wish: Wish) -> Profile:
     cpu, memory = host.share(max(nodes, 1))
     fresh = Profile(
         wish.name, index, port, store=wish.store or "sqlite", timing=wish.timing or "classroom",
-        runtime=runtime, gpus=_gpu_file(wish.gpus), cpu_milli=cpu, memory_bytes=memory,
+        runtime=runtime, gpus=_gpu_file(wish.gpus), cpu_milli=cpu, memory_bytes=memory, listen=wish.listen or "",
     )  # fmt: skip
     return fresh.with_nodes(nodes)
 

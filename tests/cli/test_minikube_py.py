@@ -48,7 +48,13 @@ def test_down_of_nothing_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (done.exit_code, "nothing to do" in done.output) == (0, True)
 
 
-@pytest.mark.parametrize("words", [["up", "--nodes", "x"], ["up", "--timing", "fast"], ["node", "stop"], ["nosuch"]])
+WRONG = [
+    ["up", "--nodes", "x"], ["up", "--timing", "fast"], ["up", "--listen", "203.0.113.9"], ["node", "stop"], ["nosuch"],
+    ["token", "create", "--ttl", "soon"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG)
 def test_wrong_usage_exits_2(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIKUBE_PY_HOME", str(tmp_path))
     done = CliRunner().invoke(main, words)
