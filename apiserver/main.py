@@ -23,7 +23,7 @@ from apiserver.aggregation.controller import AggregationController
 from apiserver.aggregation.dial import Dialer
 from apiserver.aggregation.documents import Documents
 from apiserver.audit import Audit
-from apiserver.auth import authentication, escalation, rbac, signers
+from apiserver.auth import authentication, escalation, policy_params, rbac, signers
 from apiserver.auth.authentication import Authenticator
 from apiserver.auth.authorization import Authorizer
 from apiserver.auth.front_proxy import FrontProxy
@@ -118,6 +118,7 @@ def _build(options: Options, store: Store, clock: Clock) -> Server:
     policy = audit_policy.read(options.audit_policy_file) if options.audit_policy_file else None
     checks = {"store": lambda: _store_answers(store)} if store.reads_block else {}
     registry.guards = escalation.guards(authorizer, registry.lookup) | signers.guards(authorizer)
+    registry.guards |= policy_params.guards(authorizer, registry.lookup)
     proxy = FrontProxy(options.requestheader_client_ca, options.requestheader_allowed_names)
     authenticator = Authenticator(tokens, accounts, registry.lookup, clock, proxy)
     dialer = Dialer(store, options)

@@ -119,9 +119,8 @@ class Registry:
         """
         meta = obj.setdefault("metadata", {})
         _match_namespace(call, meta)
-        if meta.get("resourceVersion"):
-            raise errors.BadRequest("resourceVersion should not be set on objects to be created")
-        meta.pop("resourceVersion", None)
+        if not meta.get("resourceVersion"):
+            meta.pop("resourceVersion", None)
         generated = not meta.get("name") and bool(meta.get("generateName"))
         attempts = _CREATE_ATTEMPTS if generated else 1
         for attempt in range(attempts):
@@ -151,6 +150,8 @@ class Registry:
         self._refuse_invalid(call.row, obj, [*self._schema_causes(call.row, obj), *strategy.validate(obj)])
         self._guard(call, obj, None)
         chain.validate(attributes)
+        if obj["metadata"].get("resourceVersion"):  # which upstream's store says, after everybody else
+            raise errors.BadRequest("resourceVersion should not be set on objects to be created")
         call.warnings += strategy.warnings(obj)
         key = call.row.key(call.namespace, obj["metadata"]["name"])
         if call.dry_run:

@@ -423,3 +423,34 @@ def test_custom_kinds_are_checked_and_judged(client: Client, bind: Bind, namespa
         )
     finally:
         client.delete(CRDS, crd["metadata"]["name"])
+
+
+def test_parameters_must_be_readable_by_who_names_them(
+    client: Client, apiserver: APIServer, bind: Bind, wire: Any
+) -> None:
+    roles = GVR("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
+    bindings = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", False)
+    rules = [{"apiGroups": [_GROUP], "resources": ["*"], "verbs": ["*"]}]
+    client.create(roles, {**new_object(roles, "policy-writer"), "rules": rules})
+    subject = {"kind": "User", "name": "writer", "apiGroup": "rbac.authorization.k8s.io"}
+    ref = {"kind": "ClusterRole", "name": "policy-writer", "apiGroup": "rbac.authorization.k8s.io"}
+    client.create(bindings, {**new_object(bindings, "policy-writer"), "subjects": [subject], "roleRef": ref})
+    spec = {
+        "paramKind": {"apiVersion": "v1", "kind": "Secret"}, "validations": [{"expression": "true"}],
+        "matchConstraints": {"resourceRules": [CONFIGMAP_RULE]},
+    }  # fmt: skip
+    path, writer = f"/apis/{_GROUP}/v1", {"Impersonate-User": "writer"}
+    answer = wire("POST", f"{path}/{VAP.plural}", {**new_object(VAP, "spy"), "spec": spec}, headers=writer)
+    assert answer.status == 422
+    assert 'user writer must have "get" permission on all objects of the referenced paramKind' in answer.body["message"]
+    name = bind({key: value for key, value in spec.items() if key != "matchConstraints"})
+    bound = {
+        "policyName": name,
+        "validationActions": ["Deny"],
+        "paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"},
+    }
+    answer = wire(
+        "POST", f"{path}/{VAP_BINDING.plural}", {**new_object(VAP_BINDING, "spy"), "spec": bound}, headers=writer
+    )
+    assert answer.status == 422
+    assert 'does not have "list" permission on the object referenced by paramRef' in answer.body["message"]

@@ -1,6 +1,7 @@
 """Custom resources through programs that nobody here wrote: kubectl, the official client, kr8s, a kopf operator; and kctl."""
 
 import asyncio
+import contextlib
 import importlib
 import json
 import shutil
@@ -14,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from minikube_py.api.gvr import CONFIGMAPS, NAMESPACES, new_object
+from minikube_py.api import errors
+from minikube_py.api.gvr import CONFIGMAPS, GVR, NAMESPACES, new_object
 from minikube_py.client.rest import Client
 from tests import harness
 from tests.apiserver.test_custom_resources import CRDS, SCHEMA, definition, gvr, made
@@ -187,7 +189,27 @@ def test_kctl_works_on_a_kind_it_has_never_heard_of(apiserver: APIServer, bags: 
 
 
 OPERATOR = '''
+import os
 import kopf
+
+@kopf.on.startup()
+def configure(settings, **_):
+    pki = os.environ["WEBHOOK_PKI"]
+    settings.admission.server = kopf.WebhookServer(
+        addr="127.0.0.1", host="127.0.0.1", certfile=f"{pki}/apiserver.crt", pkeyfile=f"{pki}/apiserver.key",
+        cafile=f"{pki}/ca.crt",
+    )
+    settings.admission.managed = "bags.shop.example.com"
+
+@kopf.on.mutate("shop.example.com", "v1", "bags")
+def labelled(spec, patch, **_):
+    if not spec.get("note"):
+        patch.spec["note"] = f"{spec['color']} bag"
+
+@kopf.on.validate("shop.example.com", "v1", "bags", operations=["CREATE", "UPDATE"])
+def visible(spec, warnings, **_):
+    if spec.get("color") == "green":
+        raise kopf.AdmissionError("nobody would see it on the meadow", code=409)
 
 @kopf.on.create("shop.example.com", "v1", "bags")
 def packed(spec, **_):
@@ -197,6 +219,9 @@ def packed(spec, **_):
 def emptied(**_):
     print("emptied", flush=True)
 '''  # fmt: skip
+
+
+WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 
 def test_a_kopf_operator(
@@ -211,10 +236,18 @@ def test_a_kopf_operator(
     log = (tmp_path / "kopf.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "kopf", "run", "--standalone", "-n", namespace, str(tmp_path / "operator.py")],
-        env={**harness.environment(), "KUBECONFIG": apiserver.kubeconfig}, stdout=log, stderr=log,
+        env={**harness.environment(), "KUBECONFIG": apiserver.kubeconfig, "WEBHOOK_PKI": str(apiserver.pki)}, stdout=log,
+        stderr=log,
     )  # fmt: skip
+    hooks = [GVR("admissionregistration.k8s.io", "v1", f"{kind.lower()}s", kind, False) for kind in WEBHOOKS]
     try:
-        client.create(gvr(bags), made(gvr(bags), "a"), namespace)
+        for kind in hooks:
+            eventually(
+                lambda kind=kind: client.get(kind, "bags.shop.example.com")["webhooks"], what="the operator's webhooks"
+            )
+        with pytest.raises(errors.Conflict, match="denied the request: nobody would see it on the meadow"):
+            client.create(gvr(bags), made(gvr(bags), "b", color="green"), namespace)
+        assert client.create(gvr(bags), made(gvr(bags), "a"), namespace)["spec"]["note"] == "red bag"
         packed = eventually(
             lambda: (client.get(gvr(bags), "a", namespace).get("status") or {}).get("packed"),
             what="the operator's status",
@@ -227,6 +260,9 @@ def test_a_kopf_operator(
     finally:
         harness.stop(process)
         log.close()
+        for kind in hooks:
+            with contextlib.suppress(errors.NotFound):
+                client.delete(kind, "bags.shop.example.com")
 
 
 def test_garbage_collection_and_namespace_deletion_take_in_new_kinds(
