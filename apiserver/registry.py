@@ -248,7 +248,7 @@ class Registry:
         if released(new):
             return self._delete_now(call, strategy, new, before, attributes)
         stored_form = convert.write(call.row, new)
-        if _same(stored_form, old if call.row.custom is None else before.obj()):
+        if managed_fields.same_but_times(stored_form, old if call.row.custom is None else before.obj()):
             return before
         if call.dry_run:
             return self.unstored(before.key, new, before.revision)
@@ -280,7 +280,7 @@ class Registry:
         for _ in range(_UPDATE_ATTEMPTS):
             before = self.get(row, namespace, name)
             new = mutate(before.obj())
-            if new is None or _same(new, before.obj()):
+            if new is None or managed_fields.same_but_times(new, before.obj()):
                 return before.obj()
             try:
                 return self.store.update(before.key, new, before.revision).obj()
@@ -369,21 +369,6 @@ def _match_namespace(call: Call, meta: Obj) -> None:
         meta.pop("namespace", None)
     elif meta.setdefault("namespace", call.namespace) != call.namespace:
         raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
-
-
-def _same(new: Obj, old: Obj) -> bool:
-    """Equal but for bookkeeping: when only the times of managedFields differ nothing was changed."""
-    if new == old:
-        return True
-    meta, before = new["metadata"], old["metadata"]
-    if "managedFields" not in meta and "managedFields" not in before:
-        return False
-    plain, was = ({k: v for k, v in m.items() if k != "managedFields"} for m in (meta, before))
-    return plain == was and {**new, "metadata": 0} == {**old, "metadata": 0} and _entries(meta) == _entries(before)
-
-
-def _entries(meta: Obj) -> list[Obj]:
-    return [{k: v for k, v in entry.items() if k != "time"} for entry in meta.get("managedFields") or ()]
 
 
 def _finishing(

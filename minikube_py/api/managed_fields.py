@@ -134,3 +134,18 @@ def ordered(entries: list[Obj]) -> list[Obj]:
     """Appliers first, then by time and name."""
     keys = ("operation", "time", "manager", "apiVersion", "subresource")
     return sorted(entries, key=lambda entry: tuple(str(entry.get(key, "")) for key in keys))
+
+
+def same_but_times(new: Obj, old: Obj) -> bool:
+    """Equal but for bookkeeping: when only the times of managedFields differ nothing was changed."""
+    if new == old:
+        return True
+    meta, before = new["metadata"], old["metadata"]
+    if "managedFields" not in meta and "managedFields" not in before:
+        return False
+    plain, was = ({k: v for k, v in m.items() if k != "managedFields"} for m in (meta, before))
+    return plain == was and {**new, "metadata": 0} == {**old, "metadata": 0} and _timeless(meta) == _timeless(before)
+
+
+def _timeless(meta: Obj) -> list[Obj]:
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in meta.get("managedFields") or ()]

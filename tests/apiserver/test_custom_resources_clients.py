@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,10 @@ def emptied(**_):
 '''  # fmt: skip
 
 
+def _webhooks(client: Client, kind: GVR) -> Any:
+    return client.get(kind, "bags.shop.example.com")["webhooks"]
+
+
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 
@@ -242,9 +247,7 @@ def test_a_kopf_operator(
     hooks = [GVR("admissionregistration.k8s.io", "v1", f"{kind.lower()}s", kind, False) for kind in WEBHOOKS]
     try:
         for kind in hooks:
-            eventually(
-                lambda kind=kind: client.get(kind, "bags.shop.example.com")["webhooks"], what="the operator's webhooks"
-            )
+            eventually(partial(_webhooks, client, kind), what="the operator's webhooks")
         with pytest.raises(errors.Conflict, match="denied the request: nobody would see it on the meadow"):
             client.create(gvr(bags), made(gvr(bags), "b", color="green"), namespace)
         assert client.create(gvr(bags), made(gvr(bags), "a"), namespace)["spec"]["note"] == "red bag"
