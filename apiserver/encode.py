@@ -27,7 +27,7 @@ from minikube_py.api.types import Obj
 def obj(request: Request, value: Obj, code: int = 200) -> Response:
     """Any object as it is. Raises NotAcceptable when the client wants it as something else."""
     accepted = negotiate.negotiate(request.headers.get("accept"), NONE)
-    return Response(code, _dumps(request, accepted, value), accepted.content_type)
+    return Response(code, dumps(request, accepted, value), accepted.content_type)
 
 
 def one(request: Request, row: Row, stored: Stored, code: int = 200) -> Response:
@@ -41,7 +41,7 @@ def one(request: Request, row: Row, stored: Stored, code: int = 200) -> Response
         value = table.render(row, [value], included, metadata=value["metadata"], api_version=accepted.api_version)
     elif accepted.kind:
         value = table.partial(value, accepted.api_version)
-    body = _dumps(request, accepted, value)
+    body = dumps(request, accepted, value)
     return Response(code, body, accepted.content_type, revision=str(stored.revision), name=stored.name)
 
 
@@ -65,7 +65,7 @@ def many(request: Request, row: Row, chunk: Chunk) -> Response:
         head = table.partial_list(objs, metadata, accepted.api_version)
     else:
         head["items"] = objs
-    return Response(200, _dumps(request, accepted, head), accepted.content_type)
+    return Response(200, dumps(request, accepted, head), accepted.content_type)
 
 
 def events(request: Request, row: Row) -> tuple[str, str, Callable[[WatchEvent], bytes] | None]:
@@ -104,7 +104,8 @@ def _without_stream(accept: str | None) -> str | None:
     return accept.replace(";stream=watch", "") if accept else accept
 
 
-def _dumps(request: Request, accepted: Accepted, value: Obj) -> bytes:
+def dumps(request: Request, accepted: Accepted, value: Obj) -> bytes:
+    """JSON or YAML, as accepted; indented when the query asks for it."""
     if accepted.form == "yaml":
         return yaml.dump(value).encode()
     if request.query.get("pretty", "false") not in ("false", "0"):

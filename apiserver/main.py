@@ -35,6 +35,7 @@ from apiserver.expiry import EventExpiry
 from apiserver.metrics import STALE, Metrics
 from apiserver.options import OptionError, Options, parse
 from apiserver.registry import Registry
+from apiserver.resourcemetrics import kinds
 from apiserver.resources import table
 from apiserver.server import Server
 from apiserver.shell import Shell
@@ -62,7 +63,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
     store.start()
     try:
         webhooks = Webhooks(store)
-        catalogue = Catalogue(store, webhooks)
+        catalogue = Catalogue(store, webhooks, kinds.ROWS)
         table.extend(catalogue.custom)
         server = _build(options, store, clock)
         server.registry.dynamic = Dynamic(store, webhooks, server.authorize, server.metrics)

@@ -49,6 +49,8 @@ class Options:
     disable_admission_plugins: str = ""
     admission_control_config_file: str = ""
     event_ttl: int = 3600
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
     audit_log: str = ""
     audit_policy_file: str = ""
 
@@ -104,6 +106,8 @@ _HELP = {
     "encryption_key": "file with the key that encrypts Secrets at rest",
     "disable_admission_plugins": "admission plugins to leave out, by name, comma-separated",
     "admission_control_config_file": "an AdmissionConfiguration; the PodSecurity plugin reads its own",
+    "max_requests_inflight": "reading requests worked on at once before others are told 429; 0 is no limit",
+    "max_mutating_requests_inflight": "the same for all others",
     "cluster_dns": "make the Service kube-system/kube-dns with this cluster IP, which the nodes' own DNS servers answer",
     "advertise_address": "address that pods reach this server by",
     "audit_log": "file that receives one JSON line per audit event",

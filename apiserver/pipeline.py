@@ -113,7 +113,6 @@ def handle(server: Server, request: Request, serve: Handler) -> Response:
     """Answer one plain request. Never raises: what goes wrong is a Status in the response."""
     started = server.clock.monotonic()
     admitted = _routed(server, request)
-    server.metrics.begin(admitted.info)
     try:
         response = serve(server, request, _admit(server, request, admitted))
         outcome = Outcome(response.code, None, response.body, response.revision, response.name)
@@ -123,7 +122,7 @@ def handle(server: Server, request: Request, serve: Handler) -> Response:
     if admitted.warnings:
         response.headers["Warning"] = warning_header(admitted.warnings)
     info = admitted.info
-    server.metrics.end(info, response.code, server.clock.monotonic() - started, dry_run="dryRun" in request.query)
+    server.metrics.answered(info, response.code, server.clock.monotonic() - started, dry_run="dryRun" in request.query)
     server.audit.completed(request, admitted.trail, outcome)
     return response
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from apiserver import app, pipeline, rest, waiting, watching
+from apiserver import app, overload, pipeline, rest, waiting, watching
 from apiserver.auth import impersonation
 from apiserver.pipeline import Response
 from apiserver.request import Request
@@ -73,7 +73,7 @@ class Shell:
             or self._reads_block
             or not _is_resource(scope["path"])
             or table.may_block(scope["path"])
-            or self._server.services.remote(scope["path"]) is not None
+            or self._streams.may_handle(scope["path"])
         ):
             return None
         request = _request(scope)
@@ -101,6 +101,18 @@ class Shell:
                 request.body = await _body(receive)
             except errors.APIError as error:
                 return pipeline.failure(error)
+        with overload.seat(self._server, request.method) as seated:
+            if not seated and (refused := await self._refusal(request, loop)) is not None:
+                return refused
+            return await self._work(request, loop)
+
+    async def _refusal(self, request: Request, loop: asyncio.AbstractEventLoop) -> Response | None:
+        if self._reads_block:
+            return await loop.run_in_executor(None, overload.refusal, self._server, request)
+        return overload.refusal(self._server, request)
+
+    async def _work(self, request: Request, loop: asyncio.AbstractEventLoop) -> Response:
+        if request.method not in _READS:
             if not self._reads_block and _is_short_write(request):
                 return await waiting.start(loop, lambda: pipeline.handle(self._server, request, rest.serve))
         elif not self._reads_block and _is_quick(request):

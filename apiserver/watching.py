@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from apiserver import encode, listing, pipeline, rest, watch
+from apiserver import request as routing
 from apiserver.pipeline import Admitted
 from apiserver.request import Request
 from apiserver.resources.row import Row
@@ -35,6 +36,7 @@ def is_watch(request: Request) -> bool:
 async def serve(server: Server, request: Request, receive: Receive, send: Send) -> None:
     """Answer a watch until it ends."""
     admitted: Admitted | None = None
+    started, info = server.clock.monotonic(), routing.parse(request.method, request.path, request.query)
     try:
         admitted = await _admit(server, request)
         row = rest.check_route(admitted.info)
@@ -42,16 +44,19 @@ async def serve(server: Server, request: Request, receive: Receive, send: Send) 
     except Exception as error:
         if admitted is not None:
             pipeline.ended(server, request, admitted, error)
-        await respond(send, pipeline.failure(pipeline.as_api_error(error)))
+        refused = pipeline.failure(pipeline.as_api_error(error))
+        server.metrics.answered(info, refused.code, server.clock.monotonic() - started)
+        await respond(send, refused)
         return
-    server.metrics.watch(admitted.info, +1)
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-        server.audit.started(request, admitted.trail, 200)
-        await _pump(server, watch.stream(server.store, asked), receive, send)
+        with server.metrics.long_running(info):
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            server.audit.started(request, admitted.trail, 200)
+            await _pump(server, watch.stream(server.store, asked), receive, send)
     finally:
-        server.metrics.watch(admitted.info, -1)
         pipeline.ended(server, request, admitted)
+        server.metrics.answered(info, 200, server.clock.monotonic() - started)
 
 
 async def respond(send: Send, response: pipeline.Response) -> None:

@@ -116,7 +116,8 @@ class Cgroups:
         if not self.driver:
             return None
         places = {
-            controller: self._directory(controller, self._parts(pod)) for controller in (*_CONTROLLERS, "cpuacct")
+            controller: self._directory(controller, self._parts(pod))
+            for controller in (*_CONTROLLERS, "cpuacct", "blkio")
         }
         return cgroup_stats.at("", {"": places["memory"]} if self.version == "2" else places)
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kubelet import certificates, cgroups, env
+from kubelet.auth import Gate
 from kubelet.backoff import Backoff
 from kubelet.devices import setup as devices
 from kubelet.devices.base import DeviceManager
@@ -43,6 +44,8 @@ from kubelet.sandbox import Sandboxes
 from kubelet.server import KubeletServer
 from kubelet.start_container import Starter
 from kubelet.static_pods import StaticPods
+from kubelet.stats.collect import Collector
+from kubelet.stats.handlers import Reports
 from kubelet.status_writer import StatusWriter
 from kubelet.unwired import UnwiredPodNetwork
 from kubelet.volumes.claims import Claims
@@ -115,7 +118,8 @@ class Kubelet:
             policies = PolicyAgent(self.informers, options.profile, options.node_name, clock)
             self.extras, self.isolate = [policies], policies.isolate
         self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
-        self.eviction = self._eviction(info)
+        meter = Meter(options, self.runtime, self.node.cgroups, clock)
+        self.eviction = self._eviction(info, meter)
         manager = self.manager
         self.static = StaticPods(
             options, client, pods, clock, self.agent.node, lambda *name: manager.pod(*name) is not None, manager.wake
@@ -142,7 +146,11 @@ class Kubelet:
                     self.manager.wake(uid_of(pod))
 
         self.devices.start(devices_changed)
-        self.server = KubeletServer(options, self.runtime, self.manager, info, clock)
+        collector = Collector(options, self.runtime, self.manager, self.node.cgroups, meter.disk_of, clock)
+        reports = Reports(collector, self.runtime, self.manager, info, self.node.probes.counts)
+        self.server = KubeletServer(
+            options, self.runtime, self.manager, reports, Gate(client, options.node_name, clock), clock
+        )
         self.server.start()
         self.local_loop = self.local_volumes.controller()
         self.renewals = certificates.Renewals(client, options.node_name, clock)
@@ -185,7 +193,7 @@ class Kubelet:
         self.events.stop()
         self.runtime.close()
 
-    def _eviction(self, info: Info) -> EvictionManager:
+    def _eviction(self, info: Info, meter: Meter) -> EvictionManager:
         options, clock, manager = self.options, self.clock, self.manager
 
         def tell(pod: Obj | None, reason: str, message: str) -> None:
@@ -194,7 +202,6 @@ class Kubelet:
         disk = image_disk(options.root_dir, info.root_dir)
         self.collector = ImageCollector(options, self.runtime, clock, disk, lambda *told: tell(None, *told))
         self.node.images.used = self._image_used
-        meter = Meter(options, self.runtime, self.node.cgroups, clock)
         return EvictionManager(
             options,
             meter,

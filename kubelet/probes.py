@@ -15,6 +15,7 @@ from kubelet.executor import KeyedExecutor
 from kubelet.pod_spec import container_of
 from kubelet.probe_action import FAILURE, SUCCESS, Outcome
 from kubelet.runtime.base import Status
+from kubelet.stats.probe_counts import ProbeCounts
 from minikube_py.api.clock import Clock
 from minikube_py.api.types import Obj
 
@@ -63,6 +64,7 @@ class Probes:
 
     def __init__(self, clock: Clock, action: Action, changed: Callable[[str], None], notify: Notify) -> None:
         self._clock, self._action, self._changed, self._notify = clock, action, changed, notify
+        self.counts = ProbeCounts()
         self._containers: dict[str, _Container] = {}
         self._by_pod: dict[str, set[str]] = {}
         self._lock = threading.Lock()
@@ -78,6 +80,7 @@ class Probes:
             known = self._by_pod.get(uid, set())
             for gone in known - wanted.keys():
                 self._containers.pop(gone, None)
+            self.counts.forget(known - wanted.keys())
             fresh = [status for id_, status in wanted.items() if id_ not in known]
             self._by_pod[uid] = set(wanted)
             if not wanted:
@@ -155,7 +158,10 @@ class Probes:
             return None
         if kind != STARTUP and startup is not None and not startup.result:
             return None  # asked again as soon as the startup probe has passed
-        outcome = self._action(probe.pod, probe.container, probe.spec, probe.status, probe.pod_ip)
+        began, status = self._clock.monotonic(), probe.status
+        outcome = self._action(probe.pod, probe.container, probe.spec, status, probe.pod_ip)
+        took = self._clock.monotonic() - began
+        self.counts.note(container_id, status.pod, status.name, kind, outcome.result, took)
         self._settle(found, probe, outcome)
         return period
 

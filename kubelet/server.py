@@ -1,8 +1,8 @@
 """The kubelet's own HTTPS API: logs, exec, attach, port-forward, pods, stats, metrics.
 
 Who calls it: the API server relays users' requests here; Prometheus reads the metrics. `main` starts it, in a thread with an
-event loop of its own. Invariants: only the API server's client certificate (or another of group system:masters) gets an
-answer, /healthz apart; a stream holds a thread only while it is open.
+event loop of its own. Invariants: nobody gets an answer whom `auth` does not let pass, /healthz apart; a stream holds a
+thread only while it is open.
 Upstream: pkg/kubelet/server/server.go.
 """
 
@@ -16,22 +16,21 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import uvicorn
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from kubelet import certificates, container_logs, port_forward, remote_command, stats
-from kubelet.asgi import Call, HttpError, Receive, Scope, Send
+from kubelet import certificates, container_logs, port_forward, remote_command
+from kubelet.asgi import Call, HttpError, Receive, Scope, Send, in_thread
+from kubelet.auth import Gate, certificate_user
 from kubelet.options import Options
 from kubelet.pod_manager import PodManager
-from kubelet.runtime.base import Info, Runtime
+from kubelet.runtime.base import Runtime
+from kubelet.stats.handlers import Reports
 from minikube_py.api.clock import Clock
 
 _log = logging.getLogger(__name__)
 _IDENTITY = "kubelet.identity"
-_ALLOWED_USER, _ALLOWED_GROUP = "kube-apiserver-kubelet-client", "system:masters"
 
 
 class _Protocol(HttpToolsProtocol):
@@ -40,18 +39,8 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
-            self.app_state = {_IDENTITY: allowed(tls.getpeercert(binary_form=True) or b"")}
+            self.app_state = {_IDENTITY: certificate_user(tls.getpeercert(binary_form=True) or b"")}
         super().connection_made(transport)
-
-
-def allowed(certificate: bytes) -> bool:
-    """Whether this (already verified) client certificate may use the kubelet's API. In: DER, b"" for none."""
-    if not certificate:
-        return False
-    subject = x509.load_der_x509_certificate(certificate).subject
-    users = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    groups = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-    return _ALLOWED_USER in users or _ALLOWED_GROUP in groups
 
 
 Handler = Callable[[Call], Awaitable[None]]
@@ -60,8 +49,10 @@ Handler = Callable[[Call], Awaitable[None]]
 class KubeletServer:
     """Listens on the node's address; `start` and `stop` once each."""
 
-    def __init__(self, options: Options, runtime: Runtime, pods: PodManager, info: Info, clock: Clock) -> None:
-        self._options = options
+    def __init__(
+        self, options: Options, runtime: Runtime, pods: PodManager, reports: Reports, gate: Gate, clock: Clock
+    ) -> None:  # fmt: skip
+        self._options, self._gate = options, gate
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._tls: ssl.SSLContext | None = None
@@ -75,8 +66,8 @@ class KubeletServer:
             ("websocket", "exec"): remote_command.exec_handler(place),
             ("websocket", "attach"): remote_command.attach_handler(place),
             ("websocket", "portForward"): port_forward.handler(place),
-            ("http", "stats"): stats.summary_handler(options, runtime, pods, clock),
-            ("http", "metrics"): stats.metrics_handler(options, runtime, pods),
+            ("http", "stats"): reports.stats,
+            ("http", "metrics"): reports.metrics,
         }
 
     def start(self) -> None:
@@ -113,7 +104,7 @@ class KubeletServer:
         config.load()
         state = ServerState()
         server = await self._loop.create_server(
-            lambda: _Protocol(config=config, server_state=state, app_state={_IDENTITY: tls is None}),
+            lambda: _Protocol(config=config, server_state=state, app_state={}),
             sock=listening, ssl=tls, backlog=256,
         )  # fmt: skip
         await self._stop.wait()
@@ -127,14 +118,24 @@ class KubeletServer:
             handler = self._routes.get((scope["type"], call.parts[0] if call.parts else ""))
             if handler is None:
                 raise HttpError(404, "404 page not found")
-            if not scope.get("state", {}).get(_IDENTITY) and call.parts != ("healthz",):
-                raise HttpError(401, "Unauthorized")
+            if call.parts != ("healthz",):
+                await self._admit(scope, call)
             await handler(call)
         except HttpError as error:
             await call.refuse(error)
         except Exception as error:
             _log.exception("%s", scope.get("path"))
             await call.refuse(HttpError(500, str(error)))
+
+    async def _admit(self, scope: Scope, call: Call) -> None:
+        """Raises HttpError for who may not. Without TLS (tests) everybody may."""
+        if self._tls is None:
+            return
+        user = scope.get("state", {}).get(_IDENTITY)
+        if not self._gate.passes_alone(user):
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            given, method = headers.get(b"authorization", ""), scope.get("method", "GET")
+            await in_thread(self._gate.check, user, given, method, call.parts)
 
 
 def _parsed(scope: Scope, receive: Receive, send: Send) -> Call:

@@ -13,6 +13,7 @@ from apiserver.aggregation.catalogue import Remote
 from apiserver.aggregation.dial import Dialer
 from apiserver.auth import front_proxy
 from apiserver.auth.user import UserInfo
+from apiserver.pipeline import Response
 from apiserver.streaming import proxy
 from apiserver.streaming.asgi import Stream
 from apiserver.streaming.backend import Peer, bracketed
@@ -53,9 +54,5 @@ async def _refuse(stream: Stream, status: int, text: str) -> None:
     """As upstream refuses here: without a Status."""
     if stream.is_websocket or stream.started:
         raise errors.ServiceUnavailable(text)
-    body = f"{text}\n".encode()
-    await stream.respond(
-        status, [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"),
-                 (b"content-length", str(len(body)).encode())],
-    )  # fmt: skip
-    await stream.write(body, more=False)
+    headers = {"X-Content-Type-Options": "nosniff"}
+    await stream.whole(Response(status, f"{text}\n".encode(), "text/plain; charset=utf-8", headers))

@@ -181,6 +181,8 @@ def objects() -> Iterator[Obj]:
         role = _cluster_role(name, (), more)
         role["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {f"{_GROUP}/{label}": "true"}}]}
         yield role
+    readers = {f"{_GROUP}/aggregate-to-{name}": "true" for name in _AGGREGATED}
+    yield _cluster_role("system:aggregated-metrics-reader", ((_READ, "metrics.k8s.io", "nodes pods"),), readers)
     for name, subjects in _BINDINGS.items():
         yield _cluster_role_binding(name, subjects)
     yield from _extension_reader()

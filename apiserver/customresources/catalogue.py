@@ -9,6 +9,7 @@ Upstream: apiextensions-apiserver/pkg/apiserver/{customresource_handler,customre
 import logging
 import re
 import threading
+from collections.abc import Iterable
 
 from apiserver.customresources.definition import Definition
 from apiserver.resources.row import Row
@@ -24,10 +25,10 @@ _VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
 
 
 class Catalogue:
-    """Thread-safe."""
+    """Thread-safe. `computed` are the rows of kinds that are described like custom ones, and served without being stored."""
 
-    def __init__(self, store: Store, webhooks: Webhooks) -> None:
-        self._store, self._webhooks = store, webhooks
+    def __init__(self, store: Store, webhooks: Webhooks, computed: Iterable[Row] = ()) -> None:
+        self._store, self._webhooks, self._computed = store, webhooks, tuple(computed)
         self._revision, self._custom = -1, Custom()
         self._definitions: dict[str, tuple[int, Definition]] = {}
         self._lock = threading.Lock()
@@ -58,7 +59,7 @@ class Catalogue:
         definitions = [definition for _, definition in self._definitions.values()]
         rows = sorted((version.row for one in definitions for version in one.served), key=_order)
         blocking = (one.group for one in definitions if one.conversion.blocks)
-        self._custom = Custom(rows, (one.storage.row for one in definitions), blocking)
+        self._custom = Custom((*self._computed, *rows), (one.storage.row for one in definitions), blocking)
         self._revision = revision
         now = {key: definition for key, (_, definition) in self._definitions.items()}
         return [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from apiserver.pipeline import Response
 from apiserver.request import Query, RequestInfo
 from apiserver.server import Server
 from minikube_py.api.errors import APIError, to_status
@@ -27,7 +28,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass
 class Stream:
-    """One request being served. `started` is set once the client has been answered anything."""
+    """One request being served. `started` is set once the client has been answered anything, `status` says what."""
 
     scope: Scope
     receive: Receive
@@ -36,6 +37,7 @@ class Stream:
     server: Server
     backends: "Backends"
     started: bool = False
+    status: int = 0
     on_start: Callable[[int], None] = lambda _: None
     query: Query = field(default_factory=Query)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -53,12 +55,19 @@ class Stream:
 
     async def respond(self, status: int, headers: Headers) -> None:
         """Begin the HTTP response."""
-        self.started = True
+        self.started, self.status = True, status
         self.on_start(status)
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes, more: bool = True) -> None:
         await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    async def whole(self, response: Response) -> None:
+        """A whole answer."""
+        headers = [(b"content-type", response.content_type.encode()), (b"content-length", b"%d" % len(response.body))]
+        headers += [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+        await self.respond(response.code, headers)
+        await self.write(response.body, more=False)
 
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body as it arrives."""
@@ -74,7 +83,7 @@ class Stream:
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """Accept the WebSocket."""
-        self.started = True
+        self.started, self.status = True, 101
         self.on_start(101)
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
 
@@ -96,6 +105,7 @@ async def refuse(stream: Stream, error: APIError) -> None:
             else:
                 await stream.write(b"", more=False)
         elif stream.is_websocket:
+            stream.status = error.code
             start = {"type": "websocket.http.response.start", "status": error.code, "headers": headers}
             await stream.send(start)
             await stream.send({"type": "websocket.http.response.body", "body": body})

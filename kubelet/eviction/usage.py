@@ -70,7 +70,7 @@ class Meter:
             name: ContainerUsage(stats[summary.id].memory_working_set, layers.get(name, 0))
             for summary in running if summary.id in stats and (name := summary.labels.get(labels.CONTAINER_NAME, ""))
         }  # fmt: skip
-        whole = self._cgroups.usage(pod) or _sum(list(stats.values()))
+        whole = self._cgroups.usage(pod) or Stats.total("", stats.values())
         return PodUsage(
             whole.memory_working_set, whole.pids, on_disk.total, on_disk.inodes, containers, on_disk.volumes or {}
         )
@@ -91,7 +91,7 @@ class Meter:
         """Memory and processes of all pods together."""
         whole = self._cgroups.usage() if self._real else None
         if whole is None:
-            whole = _sum(self._runtime.stats([summary.id for summary in self._running()]))
+            whole = Stats.total("", self._runtime.stats([summary.id for summary in self._running()]))
         return whole.memory_working_set, whole.pids
 
     def _memory(self, used: int) -> Observed:
@@ -158,10 +158,6 @@ class Meter:
         with contextlib.suppress(OSError), os.scandir(self._root / "pods" / uid / "volumes" / _EMPTY_DIRS) as entries:
             volumes = {entry.name: disk.used(entry.path)[0] for entry in entries}
         return _Disk(own + sum(layers.values()), inodes + files, layers, volumes)
-
-
-def _sum(group: Sequence[Stats]) -> Stats:
-    return Stats("", memory_working_set=sum(s.memory_working_set for s in group), pids=sum(s.pids for s in group))
 
 
 def _machine_memory() -> int:

@@ -9,8 +9,8 @@ Upstream: staging/src/k8s.io/cri-api/pkg/apis/runtime/v1.
 """
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -229,7 +229,7 @@ class LogOptions:
 
 @dataclass(frozen=True)
 class Stats:
-    """Usage of one container: CPU in nanoseconds since its start, memory in bytes."""
+    """Usage of one container: CPU in nanoseconds since its start, memory in bytes; what is not known is 0."""
 
     container_id: str
     cpu_nanoseconds: int = 0
@@ -237,6 +237,31 @@ class Stats:
     memory_working_set: int = 0
     memory_rss: int = 0
     pids: int = 0
+    cpu_user: int = 0
+    cpu_system: int = 0
+    cfs_periods: int = 0
+    cfs_throttled: int = 0
+    cfs_throttled_nanoseconds: int = 0
+    memory_cache: int = 0
+    memory_mapped: int = 0
+    memory_swap: int = 0
+    memory_peak: int = 0
+    memory_failures: int = 0
+    active_file: int = 0
+    inactive_file: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+
+    @staticmethod
+    def total(name: str, group: Iterable["Stats"]) -> "Stats":
+        """All of them together."""
+        found = list(group)
+        numbers = [field.name for field in fields(Stats) if field.name != "container_id"]
+        return Stats(name, **{number: sum(getattr(each, number) for each in found) for number in numbers})
 
 
 @dataclass(frozen=True)

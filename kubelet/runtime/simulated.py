@@ -47,6 +47,7 @@ from kubelet.runtime.simulated_streams import (
     SimulatedSession,
     behaviour,
     echo,
+    figures,
     stated,
 )
 from minikube_py.api.clock import Clock, rfc3339_micro
@@ -279,11 +280,7 @@ class SimulatedRuntime:
     def stats(self, container_ids: Sequence[str]) -> list[Stats]:
         with self._lock:
             found = [self._items[container_id] for container_id in container_ids if container_id in self._items]
-            memory = [stated(item, "SIMULATED_MEMORY", 1 << 20) for item in found]
-            return [
-                Stats(item.status.id, 0, used, used, used, stated(item, "SIMULATED_PIDS", 1))
-                for item, used in zip(found, memory, strict=True)
-            ]
+            return [figures(item, self._clock.now()) for item in found]
 
     def disk_usage(self, container_ids: Sequence[str]) -> list[DiskUsage]:
         with self._lock:

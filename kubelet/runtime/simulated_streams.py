@@ -1,4 +1,4 @@
-"""What a simulated container does and says: its commands' behaviour, its events, logs and sessions.
+"""What a simulated container does, says and uses: its commands' behaviour, its events, logs and sessions.
 
 Who calls it: `runtime.simulated`. Invariant: nothing here starts a process or a thread.
 """
@@ -9,10 +9,13 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from kubelet.runtime.base import STDOUT, ContainerConfig, Event, LogOptions, Status
+from kubelet.runtime.base import STDOUT, ContainerConfig, Event, LogOptions, Resources, Stats, Status
 from minikube_py.api import quantity
 from minikube_py.api.clock import Clock
+
+_LEAST_SHARES, _IDLE_MILLI, _IDLE_MEMORY = 2, 2, 1 << 20
 
 
 @dataclass
@@ -51,10 +54,23 @@ def behaviour(command: Sequence[str]) -> tuple[float | None, int]:
     return None, 0
 
 
-def stated(item: Simulated, name: str, otherwise: int) -> int:
+def stated(item: Simulated, name: str, otherwise: int, read: Callable[[str], int] = quantity.value) -> int:
     """A quantity the container's environment states of itself."""
     text = dict(item.config.env).get(name) if item.config else None
-    return otherwise if text is None else quantity.value(text)
+    return otherwise if text is None else read(text)
+
+
+def figures(item: Simulated, now: datetime) -> Stats:
+    """What a container uses: as it states of itself, else half of the processor it asks for and a quarter of its memory."""
+    status, limits = item.status, item.status.limits or Resources()
+    ran = (now - status.started_at).total_seconds() if status.running and status.started_at else 0.0
+    asked = limits.cpu_shares * 1000 // 1024 // 2 if limits.cpu_shares > _LEAST_SHARES else _IDLE_MILLI
+    used = round(ran * stated(item, "SIMULATED_CPU", asked, quantity.milli) * 1e6)
+    memory = stated(item, "SIMULATED_MEMORY", limits.memory // 4 or _IDLE_MEMORY)
+    return Stats(
+        status.id, used, memory, memory, memory, stated(item, "SIMULATED_PIDS", 1), cpu_user=used * 3 // 4,
+        cpu_system=used // 4,
+    )  # fmt: skip
 
 
 def _split(text: str) -> list[str]:

@@ -75,6 +75,7 @@ DAEMONSETS = GVR("apps", "v1", "daemonsets", "DaemonSet")
 DEPLOYMENTS = GVR("apps", "v1", "deployments", "Deployment")
 REPLICASETS = GVR("apps", "v1", "replicasets", "ReplicaSet")
 STATEFULSETS = GVR("apps", "v1", "statefulsets", "StatefulSet")
+TOKENREVIEWS = GVR("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False)
 SUBJECTACCESSREVIEWS = GVR(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )

@@ -23,11 +23,15 @@ RESOURCES = [
 
 
 class ExtensionServer:
-    """`healthy` False answers discovery with 500. `seen` holds method, path and the user of every request."""
+    """`healthy` False answers discovery with 500. `seen` holds method, path and the user of every request.
+
+    A request with `?wait` is answered once `release` is set. `items` are the answers by path, if not what was asked.
+    """
 
     def __init__(self, keys: Path, service: str, namespace: str, group: str, version: str = "v1alpha1") -> None:
         self.group, self.version, self.healthy = group, version, True
         self.seen: list[tuple[str, str, str]] = []
+        self.items: dict[str, list[Obj]] = {}
         name = f"extension-{service}-{namespace}"
         pki.issue(keys, name, name, addresses=[f"{service}.{namespace}.svc"])
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(keys / "front-proxy-ca.crt"))
@@ -36,6 +40,7 @@ class ExtensionServer:
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
+        self.release = threading.Event()
         threading.Thread(target=self._run, daemon=True, name="extension-server").start()
         assert self._started.wait(10)
 
@@ -96,6 +101,10 @@ class ExtensionServer:
             return socket
         if "watch" in request.query:
             return await self._watch(request)
+        while "wait" in request.query and not self.release.is_set():
+            await asyncio.sleep(0.01)
+        if (items := self.items.get(request.path)) is not None:
+            return web.json_response({"kind": "List", "apiVersion": f"{self.group}/{self.version}", "items": items})
         pairs = [[name.lower(), value] for name, value in request.headers.items()]
         return web.json_response(self.said(request, pairs, (await request.read()).decode()))
 

@@ -1,6 +1,7 @@
 """The aggregation layer: a real API server in front of an extension server that tells what reached it."""
 
 import base64
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from controllers import hpa_metrics
+from minikube_py.client.rest import Client
 from tests.apiserver.extension_server import ExtensionServer
 from tests.apiserver.wire import MERGE, Wire
 from tests.conftest import APIServer
@@ -19,40 +22,54 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 _serial = itertools.count(1)
 
 
+@contextlib.contextmanager
+def registered(
+    apiserver: APIServer, ns: str, group: str = "", version: str = "v1alpha1", service: str = "sample-api"
+) -> Iterator[ExtensionServer]:
+    """A server behind a Service, registered and available."""
+    wire = Wire(apiserver.url, apiserver.ca_file, apiserver.token)
+    server = ExtensionServer(apiserver.pki, service, ns, group or f"wardle{next(_serial)}.example.com", version)
+    register(wire, server, ns, apiserver.ca_file, service)
+    eventually(lambda: condition(wire, server)["reason"] == "Passed", what="the APIService to be available")
+    try:
+        yield server
+    finally:
+        wire("DELETE", f"{SERVICES}/{name_of(server)}")
+        server.stop()
+
+
 @pytest.fixture
 def extension(apiserver: APIServer, wire: Wire, ns: str) -> Iterator[ExtensionServer]:
-    """A server behind the Service "sample-api", registered and available."""
-    server = ExtensionServer(apiserver.pki, "sample-api", ns, f"wardle{next(_serial)}.example.com")
-    register(wire, server, ns, apiserver.ca_file)
-    eventually(lambda: condition(wire, server)["status"] == "True", what="the APIService to be available")
-    yield server
-    wire("DELETE", f"{SERVICES}/{name_of(server)}")
-    server.stop()
+    with registered(apiserver, ns) as server:
+        yield server
 
 
 def name_of(server: ExtensionServer) -> str:
     return f"{server.version}.{server.group}"
 
 
-def register(wire: Wire, server: ExtensionServer, ns: str, ca_file: str, **spec: Any) -> None:
+def register(wire: Wire, server: ExtensionServer, ns: str, ca_file: str, name: str) -> None:
     port = {"name": "https", "port": 7443, "protocol": "TCP"}
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "sample-api"}, "spec": {"ports": [port]}}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [port]}}
     wire.ok("POST", f"/api/v1/namespaces/{ns}/services", service)
-    wire.ok("POST", f"/apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices", slice_of(server.port))
-    bundle = base64.b64encode(Path(ca_file).read_bytes()).decode()
+    wire.ok("POST", f"/apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices", slice_of(name, server.port))
     fields = {
         "group": server.group, "version": server.version, "groupPriorityMinimum": 2000, "versionPriority": 200,
-        "service": {"namespace": ns, "name": "sample-api", "port": 7443}, "caBundle": bundle, **spec,
+        "service": {"namespace": ns, "name": name, "port": 7443},
+        "caBundle": base64.b64encode(Path(ca_file).read_bytes()).decode(),
     }  # fmt: skip
     metadata = {"name": name_of(server)}
     service = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata, "spec": fields}
-    wire.ok("POST", SERVICES, service)
+    answer = wire("POST", SERVICES, service)
+    if answer.status == 409:  # there is one of our own: it is replaced
+        answer = wire("PATCH", f"{SERVICES}/{name_of(server)}", {"spec": fields}, content_type=MERGE)
+    assert answer.status < 300, answer.body
 
 
-def slice_of(port: int) -> dict[str, Any]:
+def slice_of(service: str, port: int) -> dict[str, Any]:
     return {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "sample-api-1", "labels": {"kubernetes.io/service-name": "sample-api"}},
+        "metadata": {"name": f"{service}-1", "labels": {"kubernetes.io/service-name": service}},
         "ports": [{"name": "https", "port": port}],
         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
     }  # fmt: skip
@@ -261,3 +278,35 @@ def test_extension_servers_can_read_whom_to_believe(wire: Wire, apiserver: APISe
     assert data["requestheader-group-headers"] == '["X-Remote-Group"]'
     assert data["requestheader-extra-headers-prefix"] == '["X-Remote-Extra-"]'
     assert data["client-ca-file"] == Path(apiserver.ca_file).read_text()
+
+
+def test_custom_and_external_metrics_are_other_peoples(apiserver: APIServer, ns: str, client: Client) -> None:
+    at = "2026-01-01T00:00:00Z"
+    with (
+        registered(apiserver, ns, "custom.metrics.k8s.io", "v1beta2", "custom") as custom,
+        registered(apiserver, ns, "external.metrics.k8s.io", "v1beta1", "external") as external,
+    ):
+        described = {"kind": "Pod", "namespace": ns, "name": "web"}
+        value = {"describedObject": described, "metric": {"name": "queue"}, "timestamp": at, "value": "1500m"}
+        custom.items[f"{custom.root}/namespaces/{ns}/pods/*/queue"] = [value]
+        found = hpa_metrics.of_pods(client, ns, "app=web", "queue", "")
+        assert found["web"].value == 1500
+        assert "labelSelector=app%3Dweb" in custom.seen[-1][1]
+        external.items[f"{external.root}/namespaces/{ns}/jobs"] = [
+            {"metricName": "jobs", "timestamp": at, "value": value} for value in ("3", "4")
+        ]
+        assert hpa_metrics.of_external(client, ns, "jobs", "") == 7000
+    with pytest.raises(hpa_metrics.MetricsError):
+        hpa_metrics.of_external(client, ns, "jobs", "")
+
+
+def test_a_metrics_server_takes_the_place_of_our_own(apiserver: APIServer, wire: Wire, ns: str) -> None:
+    assert wire.ok("GET", "/apis/metrics.k8s.io/v1beta1/nodes")["kind"] == "NodeMetricsList"
+    with registered(apiserver, ns, "metrics.k8s.io", "v1beta1", "metrics-server") as server:
+        server.items[f"{server.root}/nodes"] = [{"metadata": {"name": "theirs"}}]
+        assert wire.ok("GET", f"{server.root}/nodes")["items"][0]["metadata"]["name"] == "theirs"
+        assert wire.ok("GET", server.root)["resources"][0]["name"] == "flunders"
+        service = wire.ok("GET", f"{SERVICES}/v1beta1.metrics.k8s.io")
+        assert service["spec"]["service"]["name"] == "metrics-server"
+    eventually(lambda: wire("GET", "/apis/metrics.k8s.io/v1beta1/nodes").body.get("kind") == "NodeMetricsList")
+    eventually(lambda: condition(wire, server)["reason"] == "Local", what="our own again")

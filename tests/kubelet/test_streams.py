@@ -134,7 +134,7 @@ def test_only_the_api_server_is_answered(nodes: Nodes, node: Options, namespace:
 
     assert fetch("/healthz") == (200, "ok")
     assert fetch("/pods")[0] == 401
-    assert fetch("/pods", f"kubelet-{node.node_name}")[0] == 401
+    assert fetch("/pods", f"kubelet-{node.node_name}")[0] == 403
     assert fetch("/pods", "apiserver-kubelet-client")[0] == 200
     assert fetch("/nothing", "apiserver-kubelet-client")[0] == 404
     pod = nodes.wait(nodes.pod(namespace, node, "measured"), is_ready)

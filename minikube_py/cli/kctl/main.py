@@ -17,7 +17,7 @@ COMMANDS = {
     "get": "get", "describe": "describe", "create": "apply", "apply": "apply", "delete": "deletion", "edit": "edit",
     "label": "meta", "annotate": "meta", "scale": "meta", "rollout": "rollout", "logs": "logs", "exec": "execute",
     "cordon": "nodes", "uncordon": "nodes", "drain": "nodes", "explain": "explain", "api-resources": "resources",
-    "api-versions": "resources", "version": "resources", "wait": "wait",
+    "api-versions": "resources", "version": "resources", "wait": "wait", "top": "top",
 }  # fmt: skip
 """Command name → module of this package that defines it (as a click command of that name, '-' written as '_')."""
 
