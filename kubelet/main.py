@@ -32,6 +32,7 @@ from kubelet.network.proxy import ServiceProxy
 from kubelet.network.rules import Scope, table_name
 from kubelet.node import NodeAgent
 from kubelet.node_services import NodeServices
+from kubelet.object_watch import ObjectWatches
 from kubelet.objects import ObjectCache, TokenCache
 from kubelet.options import Options, parse
 from kubelet.pod_manager import PodManager
@@ -225,6 +226,7 @@ class Kubelet:
         groups = cgroups.of(options, info)
         groups.prepare_node(options)
         objects = ObjectCache(client, clock, options.sync_frequency)
+        watches = 0 if runtime.name == "simulated" else 64  # thousands of simulated nodes share a process
         images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
 
         def unhealthy(pod: Obj, container: str, kind: str, reason: str, message: str) -> None:
@@ -236,7 +238,8 @@ class Kubelet:
             volumes=VolumeManager(
                 Path(options.root_dir), clock, Claims(objects, clock, self.agent.node, manager.pods), self.local_volumes
             ),
-            objects=objects, tokens=TokenCache(client, clock), images=images, devices=self.devices,
+            objects=objects, watches=ObjectWatches(self.informers, objects, manager.refresh, limit=watches),
+            tokens=TokenCache(client, clock), images=images, devices=self.devices,
             terminator=Terminator(runtime, clock),
             starter=Starter(options, info, groups, runtime, images, objects, self.devices, service_env, clock),
             restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),

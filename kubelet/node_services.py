@@ -12,6 +12,7 @@ from kubelet.devices.base import DeviceManager
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.pod_network import PodNetwork
+from kubelet.object_watch import ObjectWatches
 from kubelet.objects import ObjectCache, TokenCache
 from kubelet.options import Options
 from kubelet.probes import Probes
@@ -37,6 +38,7 @@ class NodeServices:
     sandboxes: Sandboxes
     volumes: VolumeManager
     objects: ObjectCache
+    watches: ObjectWatches
     tokens: TokenCache
     images: Images
     devices: DeviceManager

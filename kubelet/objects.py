@@ -82,6 +82,20 @@ class ObjectCache:
                 self._entries.pop(next(iter(self._entries)))
         return found
 
+    def put(self, plural: str, namespace: str, name: str, obj: Obj | None) -> bool:
+        """Somebody who watches saw this. Out: whether it is another state than the one remembered."""
+        key = (plural, namespace, name)
+        if obj is not None:
+            obj = {**obj, "kind": _RESOURCES[plural].kind}
+        with self._lock:
+            known = self._entries.get(key)
+            self._entries[key] = _Entry(obj, self._clock.monotonic())
+        return known is None or _version(known.obj) != _version(obj)
+
+
+def _version(obj: Obj | None) -> str | None:
+    return None if obj is None else obj["metadata"].get("resourceVersion")
+
 
 @dataclass
 class _Token:

@@ -85,6 +85,14 @@ class PodManager:
         """Something about this pod changed on the node (a probe's result)."""
         self._executor.add(uid)
 
+    def refresh(self, uid: str) -> None:
+        """Something in this pod's projected volumes changed."""
+        with self._lock:
+            worker = self._workers.get(uid)
+        if worker is not None:
+            worker.refresh()
+            self._executor.add(uid)
+
     def pods(self) -> list[Obj]:
         with self._lock:
             return [worker.pod for worker in self._workers.values()]

@@ -58,10 +58,16 @@ class PodWorker:
 
     def update(self, pod: Obj) -> None:
         """The API object changed."""
+        if any(pod["metadata"].get(name) != self.pod["metadata"].get(name) for name in ("labels", "annotations")):
+            self.refresh()  # a downwardAPI volume may show them
         shorter = is_terminating(pod) and grace_period(pod) < grace_period(self.pod)
         self.pod = pod
         if shorter:
             self._hurry(grace_period(pod))
+
+    def refresh(self) -> None:
+        """What projected volumes are made of changed: write them anew with the next step."""
+        self._volumes_fresh_at = float("-inf")
 
     def removed(self) -> None:
         """The API object is gone: nobody waits for the pod any more, so it gets little time."""
@@ -246,8 +252,9 @@ class PodWorker:
         except AddressesExhausted as error:
             raise VolumeError(str(error)) from error
         view = View(node.options.node_ip, ip, node.allocatable())
+        self._volumes_fresh_at = node.clock.monotonic()  # before, so that a change while this is done is not missed
+        node.watches.follow(self.pod)
         volumes = node.volumes.setup(self.pod, self._sources(view))
-        self._volumes_fresh_at = node.clock.monotonic()
         directory = node.volumes.pod_directory(self.uid)
         running = {status.name: status.id for status in self.view.observed().running()}
         around = Surroundings(sandbox, directory, volumes, view, running, self._first_seen) if sandbox else None
@@ -321,7 +328,6 @@ class PodWorker:
                 self._surroundings(None)
             except VolumeError as error:
                 _log.info("pod %s: %s", self.pod["metadata"]["name"], error)
-            self._volumes_fresh_at = node.clock.monotonic()
         waits.append(period)
 
     def _forget_old(self, seen: Observation) -> None:
@@ -367,6 +373,7 @@ class PodWorker:
             return self._later()
         node.devices.release(self.uid)
         node.tokens.forget(self.uid)
+        node.watches.forget(self.uid)
         self.ended = True
         self._conclude(final_ip)
         return None

@@ -3,8 +3,9 @@
 from typing import Any
 
 from kubelet.options import Options
-from minikube_py.api.gvr import CONFIGMAPS, NAMESPACES, SECRETS, SERVICES, new_object
+from minikube_py.api.gvr import CONFIGMAPS, EVENTS, NAMESPACES, PODS, SECRETS, SERVICES, new_object
 from minikube_py.api.types import Obj
+from tests import harness
 from tests.kubelet.conftest import Nodes, container, is_ready, status_of
 
 
@@ -104,6 +105,36 @@ def test_a_changed_config_map_reaches_the_running_pod(nodes: Nodes, node: Option
     nodes.client.patch(CONFIGMAPS, "live", {"data": {"a": "new"}}, namespace)
     final = nodes.wait_phase(pod, "Succeeded")
     assert status_of(final, "main")["state"]["terminated"]["message"] == "new"
+
+
+def test_changes_arrive_without_polling(nodes: Nodes, namespace: str) -> None:
+    """A node that looks again once an hour: what is mounted is watched, by name, for as long as somebody mounts it."""
+    options = nodes.start(nodes.options(index=9, sync_frequency=3600.0))
+    nodes.client.create(CONFIGMAPS, new_object(CONFIGMAPS, "live", namespace, data={"a": "old"}))
+    script = (
+        "until grep -q new /all/a && grep -q hush /all/s && grep -q later /all/l; do sleep 0.1; done;"
+        "cat /all/a /all/s > /dev/termination-log"
+    )
+    body = container("main", ["sh", "-c", script], volumeMounts=[{"name": "all", "mountPath": "/all"}])
+    label = {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}
+    sources = [{"configMap": {"name": "live"}}, {"secret": {"name": "kept"}}, {"downwardAPI": label}]
+    pod = nodes.pod(
+        namespace, options, containers=[body], restartPolicy="Never",
+        volumes=[{"name": "all", "projected": {"sources": sources}}],
+    )  # fmt: skip
+    harness.eventually(
+        lambda: any(e["reason"] == "FailedMount" for e in nodes.client.list(EVENTS, namespace)["items"]),
+        what="the pod to wait for the secret",
+    )
+    nodes.client.create(SECRETS, new_object(SECRETS, "kept", namespace, stringData={"s": "hush"}))
+    nodes.wait_phase(pod, "Running")
+    watched = nodes.running[options.node_name].node.watches._watched
+    assert set(watched) == {("configmaps", namespace, "live"), ("secrets", namespace, "kept")}
+    nodes.client.patch(CONFIGMAPS, "live", {"data": {"a": "new"}}, namespace)
+    nodes.client.patch(PODS, pod["metadata"]["name"], {"metadata": {"labels": {"sooner": "later"}}}, namespace)
+    assert status_of(nodes.wait_phase(pod, "Succeeded"), "main")["state"]["terminated"]["message"] == "newhush"
+    harness.eventually(lambda: not watched, what="the watches to end")
+    nodes.stop(options)
 
 
 def test_a_pod_waits_for_its_volume(nodes: Nodes, node: Options, namespace: str) -> None:
