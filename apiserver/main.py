@@ -15,7 +15,7 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
-from apiserver import audit_policy, bootstrap, listener, strategies
+from apiserver import audit_policy, bootstrap, listener, malloc, strategies
 from apiserver.admission import configuration
 from apiserver.admission.dynamic import Dynamic
 from apiserver.aggregation.catalogue import APIServices
@@ -56,6 +56,7 @@ __all__ = ["Options", "main", "parse", "run"]
 
 def run(options: Options, clock: Clock = REAL) -> None:
     """Serve until SIGTERM. Raises OptionError or StoreUnavailable when it cannot start."""
+    malloc.keep_large_blocks()
     sys.setswitchinterval(_SWITCH_SECONDS)  # a reader on the loop must not wait long for a writer's thread
     sockets = listener.open_sockets(options)
     tls = listener.tls_context(options)

@@ -35,6 +35,8 @@ BODY_LIMIT = 3 * 1024 * 1024
 CERTIFICATE = "minikube_py.certificate"
 WRITER = "minikube_py.writer"
 """In the connection's state: what sends one whole response in one write, where the protocol offers it."""
+PUSH = "minikube_py.push"
+"""Likewise: what sends a chunk of a body that has begun, without a coroutine."""
 _ANSWERED = "minikube_py.answered"
 _COMPRESS_FROM = 128 * 1024
 _LARGE_BODY = 64 * 1024
@@ -62,7 +64,7 @@ class Shell:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1003, "reason": "this path is no stream"})
         elif watching.is_watch(request):
-            await watching.serve(self._server, request, receive, send)
+            await watching.serve(self._server, request, receive, send, scope["state"].get(PUSH))
         else:
             await respond(scope, send, await self._answer(request, scope, receive))
 

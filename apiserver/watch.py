@@ -18,7 +18,7 @@ import orjson
 from apiserver.storage.base import Compacted
 from apiserver.storage.cache import Store
 from apiserver.storage.stored import Matcher
-from apiserver.storage.subscription import Subscription, WatchEvent
+from apiserver.storage.subscription import Batch, Sink, Subscription, WatchEvent
 from minikube_py.api.errors import Expired, to_status
 
 BOOKMARK_SECONDS = 60.0
@@ -60,8 +60,11 @@ def expired(error: Compacted, asked: str) -> bytes:
     return orjson.dumps({"type": "ERROR", "object": status}) + b"\n"
 
 
-async def stream(store: Store, request: WatchRequest) -> AsyncIterator[bytes]:
-    """The body of a watch response, chunk by chunk. In: a validated request (resourceVersion is "" or a number)."""
+async def stream(
+    store: Store, request: WatchRequest, write: Callable[[bytes], bool] | None = None
+) -> AsyncIterator[bytes]:
+    """The body of a watch response, chunk by chunk. In: a validated request (resourceVersion is "" or a number);
+    `write` sends a chunk past this stream when everything before is sent, False when it must come through here."""
     if store.reads_block:
         await asyncio.get_running_loop().run_in_executor(None, store.catch_up)
     try:
@@ -70,6 +73,8 @@ async def stream(store: Store, request: WatchRequest) -> AsyncIterator[bytes]:
         yield expired(error, request.resource_version)
         return
     timer = _Timer(subscription, request)
+    if write is not None and request.transform is None:
+        subscription.sink = _sink(write)
     try:
         for initial in _slices(subscription.initial):
             yield await _lines(request, initial)
@@ -86,6 +91,13 @@ async def stream(store: Store, request: WatchRequest) -> AsyncIterator[bytes]:
     finally:
         timer.cancel()
         subscription.close()
+
+
+def _sink(write: Callable[[bytes], bool]) -> Sink:
+    def sink(batch: Batch) -> bool:
+        return write(batch.lines)
+
+    return sink
 
 
 def _subscribe(store: Store, request: WatchRequest) -> Subscription:

@@ -33,8 +33,10 @@ def is_watch(request: Request) -> bool:
     ) and request.path.startswith(("/api/", "/apis/"))  # fmt: skip
 
 
-async def serve(server: Server, request: Request, receive: Receive, send: Send) -> None:
-    """Answer a watch until it ends."""
+async def serve(
+    server: Server, request: Request, receive: Receive, send: Send, push: Callable[[bytes], bool] | None = None
+) -> None:
+    """Answer a watch until it ends. In: `push` sends a chunk of a body that has begun, at once; False when it cannot."""
     admitted: Admitted | None = None
     started, info = server.clock.monotonic(), routing.parse(request.method, request.path, request.query)
     try:
@@ -53,7 +55,7 @@ async def serve(server: Server, request: Request, receive: Receive, send: Send) 
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             server.audit.started(request, admitted.trail, 200)
-            await _pump(server, watch.stream(server.store, asked), receive, send)
+            await _pump(server, watch.stream(server.store, asked, push), receive, send)
     finally:
         pipeline.ended(server, request, admitted)
         server.metrics.answered(info, 200, server.clock.monotonic() - started)

@@ -1,0 +1,21 @@
+"""What the C library's allocator is told: to keep the memory of large answers instead of giving it back after each.
+
+Who calls it: `main.run`, first. Invariant: a setting, nothing else; where the C library has no such setting (musl) nothing
+happens. A list of 1,000 objects is 1.7 MB and passes through some buffers of that size on its way into TLS. By default
+each of them is mapped and given back, and touching fresh pages took two thirds of the time of such an answer: 5.4 ms of
+processor time each, 1.8 ms with the settings below. What is kept is bounded by `_TRIM`.
+"""
+
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_TRIM = 32 * 1024 * 1024
+_MMAP = 8 * 1024 * 1024
+
+
+def keep_large_blocks() -> None:
+    """Blocks below `_MMAP` bytes come from the heap; its top goes back to the system only above `_TRIM` bytes."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MMAP)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM)
