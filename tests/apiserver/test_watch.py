@@ -1,8 +1,9 @@
 """The watch stream: initial state, resumption, bookmarks, time limits, 410, transforms."""
 
 import asyncio
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,49 @@ def test_leaving_frees_the_subscription(store: Store) -> None:
         assert collection.subscriptions == []
 
     asyncio.run(run())
+
+
+def test_what_is_pushed_past_the_stream_and_what_goes_through_it_keep_one_order(store: Store) -> None:
+    """Watchers whose connection now takes a chunk at once and now does not, with selectors and without, see every event of
+    theirs once and in order; those that see the same share the bytes."""
+    sent: list[list[bytes]] = [[], [], [], []]
+    pushed: set[int] = set()
+    draw = random.Random(7)
+
+    def write_of(number: int) -> Callable[[bytes], bool]:
+        def write(chunk: bytes) -> bool:
+            if draw.random() < 0.3:
+                return False
+            sent[number].append(chunk)
+            pushed.add(number)
+            return True
+
+        return write
+
+    async def follow(number: int, **changes: Any) -> None:
+        async for chunk in stream(store, request(resource_version="0", **changes), write_of(number)):
+            sent[number].append(chunk)
+            await asyncio.sleep(draw.random() / 500)  # a slow connection: more may come before it is asked again
+
+    def writer() -> None:
+        for number in range(150):
+            put(store, f"o{number:03}", app="a" if number % 3 else "b")
+
+    async def run() -> None:
+        put(store, "first", app="a")
+        only_b = {"labels": parse_labels("app=b")}
+        wanted: list[dict[str, Any]] = [{}, {"prefix": f"{CONFIG_MAPS}x/"}, only_b, {"prefix": f"{CONFIG_MAPS}y/"}]
+        tasks = [asyncio.ensure_future(follow(number, **asked)) for number, asked in enumerate(wanted)]
+        await asyncio.sleep(0.01)
+        await asyncio.to_thread(writer)
+        while any(len(b"".join(got).splitlines()) < count for got, count in zip(sent, (151, 151, 50, 0), strict=True)):
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    seen = [[name for _, name in shown([orjson.loads(x) for x in b"".join(got).splitlines()])] for got in sent]
+    everything = [f"o{number:03}" for number in range(150)]
+    assert seen == [["first", *everything], ["first", *everything], everything[::3], []]
+    assert pushed == {0, 1, 2}
