@@ -21,7 +21,9 @@ def test_a_list_of_many_slices_arrives_whole_on_a_slow_connection(wire: Wire, ma
     while part := response.read(300_000):
         parts.append(part)
     items = json.loads(b"".join(parts))["items"]
-    assert {item["metadata"]["name"]: item["data"]["text"] for item in items if item["metadata"]["name"] in texts} == texts
+    assert {
+        item["metadata"]["name"]: item["data"]["text"] for item in items if item["metadata"]["name"] in texts
+    } == texts
     slow.request("GET", f"{maps}/big-2", headers=headers)  # the same connection serves the next request
     assert slow.getresponse().status == 200
 
@@ -29,7 +31,9 @@ def test_a_list_of_many_slices_arrives_whole_on_a_slow_connection(wire: Wire, ma
 def test_a_watch_whose_client_pauses_misses_nothing(wire: Wire, maps: str) -> None:
     watching = wire.connection()
     version = wire.ok("GET", maps)["metadata"]["resourceVersion"]
-    watching.request("GET", f"{maps}?watch=1&resourceVersion={version}", headers={"Authorization": f"Bearer {wire.token}"})
+    watching.request(
+        "GET", f"{maps}?watch=1&resourceVersion={version}", headers={"Authorization": f"Bearer {wire.token}"}
+    )
     response = watching.getresponse()
     names = [f"event-{number:02}" for number in range(60)]
     for name in names:  # 12 MB, more than the socket takes while nobody reads
