@@ -86,6 +86,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
             return Shell(server), server.stopping
 
         listener.run(sockets, tls, start)
+        webhooks.close()
         aggregation.stop()
         custom_resources.stop()
         resealing.stop()

@@ -8,26 +8,23 @@ Upstream: apiserver/pkg/util/webhook (client.go, serviceresolver.go); the senten
 """
 
 import base64
-import contextlib
 import http.client
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
 from apiserver import services, waiting
+from apiserver.exchange import Exchange, Idle, Target
 from apiserver.storage.cache import Store
 from minikube_py.api.types import Obj
 
 _MOST_CALLS = 256
-_LARGEST_ANSWER = 16 * 1024 * 1024
 _SHOWN = 2048
 """How much of an error's page is repeated."""
 
@@ -36,20 +33,19 @@ class WebhookError(Exception):
     """The webhook could not be asked, or did not answer with a document; `str()` says why."""
 
 
-class Target(NamedTuple):
-    """Where to connect to, and the name expected there."""
-
-    host: str
-    port: int
-    name: str
-
-
 class Webhooks:
     """Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="webhook")
+        self._idle = Idle()
+        self._running: set[Exchange] = set()
+
+    def close(self) -> None:
+        """Cut what is under way: nobody waits for it any more."""
+        for exchange in list(self._running):
+            exchange.abort()
 
     def call(self, client: Obj, document: Obj, *, query: str = "", timeout: float = 30.0) -> Obj:
         """Post a document. In: `client` a WebhookClientConfig; `timeout` seconds. Raises WebhookError."""
@@ -57,11 +53,12 @@ class Webhooks:
 
     def begin(self, client: Obj, document: Obj, *, query: str = "", timeout: float = 30.0) -> Callable[[], Obj]:
         """As `call`, but only begin. Out: what waits for the answer; it must be called, and raises WebhookError."""
-        exchange = _Exchange(time.monotonic() + timeout)
+        exchange = Exchange(self._idle, time.monotonic() + timeout)
         url, name, port, path = _address(client, query)
         work: Future[tuple[int, bytes]] = Future()
         try:
             target, tls = self._target(client, name, port), _tls(client.get("caBundle") or "")
+            self._running.add(exchange)
             work = self._threads.submit(exchange.post, target, path, orjson.dumps(document), tls)
         except (OSError, ValueError, services.NoEndpoint) as error:
             work.set_exception(error)
@@ -74,6 +71,7 @@ class Webhooks:
             except (OSError, http.client.HTTPException, ValueError, services.NoEndpoint) as error:
                 raise WebhookError(f'Post "{url}": {_why(error, client)}') from None
             finally:
+                self._running.discard(exchange)
                 exchange.abort()
             return _answer(status, body)
 
@@ -145,49 +143,3 @@ def _answer(status: int, body: bytes) -> Obj:
     if not isinstance(answer, dict):
         raise WebhookError("couldn't decode the answer: it is no JSON object")
     return answer
-
-
-class _Exchange:
-    """One request and its answer. `abort` cuts the connection, from any thread, at any time."""
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline, self._lock = deadline, threading.Lock()
-        self._socket: socket.socket | None = None
-        self._aborted = False
-
-    def left(self) -> float:
-        """Seconds."""
-        return max(self._deadline - time.monotonic(), 0.0)
-
-    def post(self, target: Target, path: str, body: bytes, tls: ssl.SSLContext) -> tuple[int, bytes]:
-        """Out: status and body. Raises TimeoutError, OSError, HTTPException, ValueError for an answer without end."""
-        left = self.left()
-        if not left:
-            raise TimeoutError
-        with self._connected(target, tls, left) as connection:
-            headers = {"Content-Type": "application/json", "Accept": "application/json", "Host": target.name}
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            answer = response.read(_LARGEST_ANSWER + 1)
-            if len(answer) > _LARGEST_ANSWER:
-                raise ValueError(f"the answer is longer than {_LARGEST_ANSWER} bytes")
-            return response.status, answer
-
-    @contextlib.contextmanager
-    def _connected(self, target: Target, tls: ssl.SSLContext, left: float) -> Iterator[http.client.HTTPConnection]:
-        with socket.create_connection((target.host, target.port), timeout=left) as raw:
-            with self._lock:
-                if self._aborted:
-                    raise TimeoutError
-                self._socket = raw.dup()  # TLS takes the descriptor over; this one is for `abort`
-            connection = http.client.HTTPConnection(target.name, target.port, timeout=left)
-            with tls.wrap_socket(raw, server_hostname=target.name) as connection.sock:
-                yield connection
-
-    def abort(self) -> None:
-        with self._lock:
-            self._aborted, held = True, self._socket
-            if held is not None:
-                with contextlib.suppress(OSError):  # it may be over already
-                    held.shutdown(socket.SHUT_RDWR)
-                held.close()
