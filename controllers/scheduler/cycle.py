@@ -31,11 +31,11 @@ class Placement(NamedTuple):
     judged: int
 
 
-def enough_nodes(nodes: int) -> int:
-    """How many feasible nodes are worth scoring: all of a small cluster, a shrinking share of a large one."""
+def enough_nodes(nodes: int, percentage: int = 0) -> int:
+    """How many feasible nodes are worth scoring: `percentage` of them; with 0 a share that shrinks with the cluster."""
     if nodes < _ALWAYS_ALL:
         return nodes
-    percent = max(_LEAST_PERCENT, _PERCENT - nodes // _NODES_PER_PERCENT)
+    percent = percentage or max(_LEAST_PERCENT, _PERCENT - nodes // _NODES_PER_PERCENT)
     return max(_ALWAYS_ALL, nodes * percent // 100)
 
 
@@ -88,8 +88,8 @@ def _feasible(profile: Profile, cycle: Cycle, rows: Sequence[int]) -> tuple[Sequ
 class Search:
     """Finds nodes for pods. In a large cluster it remembers where it stopped, so that all nodes get their turn."""
 
-    def __init__(self, profile: Profile, rng: random.Random | None = None) -> None:
-        self.profile = profile
+    def __init__(self, profile: Profile, rng: random.Random | None = None, percentage: int = 0) -> None:
+        self.profile, self._percentage = profile, percentage
         self._rng = rng or random.Random()
         self._next = 0
 
@@ -123,7 +123,7 @@ class Search:
 
     def _search(self, cycle: Cycle) -> tuple[Sequence[int], dict[int, Verdict], int]:
         nodes = len(cycle.snapshot.nodes)
-        wanted = enough_nodes(nodes)
+        wanted = enough_nodes(nodes, self._percentage)
         if wanted >= nodes:
             return *_feasible(self.profile, cycle, range(nodes)), nodes
         start = self._next % nodes

@@ -6,7 +6,7 @@ ones; a score returns one number per row. So a plugin works on whole columns, an
 Upstream: pkg/scheduler/framework/interface.go and runtime/framework.go.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from controllers.scheduler.podinfo import PodInfo
 from controllers.scheduler.snapshot import Snapshot
 from minikube_py.api.gvr import GVR
 from minikube_py.api.types import Obj
+from minikube_py.client.rest import Client
 
 # What may happen in a cluster that can make a rejected pod fit. Plugins name those that can change their mind.
 NODE_ADD: Final = "NodeAdd"
@@ -88,11 +89,29 @@ class Lister(Protocol):
     def __call__(self, resource: GVR, namespace: str = "") -> Sequence[Obj]: ...
 
 
+class Handle(NamedTuple):
+    """What plugins are made with: how to reach the API, other objects (from informers), and a namespace's labels."""
+
+    client: Client
+    lister: Lister
+    namespace_labels: Callable[[str], Mapping[str, str]]
+
+
 class Plugin(Protocol):
     """One scheduling rule. Subclass it and override the extension points the rule needs; the others do nothing."""
 
     name: ClassVar[str]
     events: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> "Plugin":
+        """Make it. In: its `args` in the configuration's pluginConfig. Raises ValueError for what it does not take."""
+        only(args)
+        return cls()
+
+    def queue_sort(self, pod: PodInfo, since: float) -> tuple[Any, ...]:
+        """The queue's sort key, smallest first; one plugin decides it. In: when the pod began to wait, in seconds."""
+        return ()
 
     def pre_enqueue(self, pod: PodInfo) -> str | None:
         """A reason to keep the pod out of the queue until it is changed, or None."""
@@ -144,25 +163,21 @@ class Entry(NamedTuple):
     weight: int
 
 
-_POINTS = (
-    "pre_enqueue", "pre_filter", "filter", "post_filter", "score", "reserve", "permit", "pre_bind", "bind",
-)  # fmt: skip
-
-
 class Profile:
-    """An ordered table of plugins and weights, split by the extension points each of them overrides."""
+    """The plugins that act at each extension point, in order, with their weights; pods of `name` are scheduled by it."""
 
-    def __init__(self, entries: Iterable[tuple[Plugin, int]]) -> None:
-        self.entries = tuple(Entry(plugin, weight) for plugin, weight in entries)
-        self._at = {
-            point: tuple(e for e in self.entries if getattr(type(e.plugin), point) is not getattr(Plugin, point))
-            for point in _POINTS
-        }
-        self.interests = {entry.plugin.name: entry.plugin.events for entry in self.entries}
+    def __init__(self, name: str, points: Mapping[str, Iterable[tuple[Plugin, int]]]) -> None:
+        self.name = name
+        self._at = {point: tuple(Entry(*entry) for entry in entries) for point, entries in points.items()}
+        plugins = {entry.plugin.name: entry.plugin for entries in self._at.values() for entry in entries}
+        self.interests = {plugin_name: plugin.events for plugin_name, plugin in plugins.items()}
 
     def at(self, point: str) -> tuple[Entry, ...]:
         """The plugins that do something at this extension point, in order."""
         return self._at[point]
+
+    def queue_sort(self, pod: PodInfo, since: float) -> tuple[Any, ...]:
+        return self.at("queue_sort")[0].plugin.queue_sort(pod, since)
 
     def pre_enqueue(self, pod: PodInfo) -> str | None:
         for plugin, _ in self.at("pre_enqueue"):
@@ -214,6 +229,13 @@ class Profile:
             shares[plugin.name] = share
             total = [a + b for a, b in zip(total, share, strict=True)]
         return total, shares
+
+
+def only(args: Obj, *known: str) -> None:
+    """Raises ValueError for an argument that is not among these."""
+    unknown = [name for name in args if name not in (*known, "apiVersion", "kind")]
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}; " + (f"known: {', '.join(known)}" if known else "it takes none"))
 
 
 def normalise_by_max(scores: list[float], *, reverse: bool = False) -> list[float]:

@@ -12,11 +12,11 @@ import itertools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from controllers.scheduler.podinfo import PodInfo
 from minikube_py.api.clock import Clock
 
-INITIAL_BACKOFF, MAX_BACKOFF = 1.0, 10.0
 PARKED_AT_MOST = 300.0
 ACTIVE, BACKING_OFF, PARKED, GATED, OUT = "Active", "BackingOff", "Parked", "Gated", "Out"
 
@@ -33,21 +33,25 @@ class Queued:
     refused_by: frozenset[str] = frozenset()
     ticket: int = 0  # of its entry in a heap; entries with an older one are void
 
-    def backoff(self) -> float:
-        """Seconds it has to rest after its latest attempt."""
-        return min(MAX_BACKOFF, INITIAL_BACKOFF * 2.0 ** min(self.attempts - 1, 10)) if self.attempts else 0.0
+
+Order = Callable[[PodInfo, float], tuple[Any, ...]]
 
 
 class SchedulingQueue:
-    """In: `gate` names a reason to keep a pod out; `interests` says which events each plugin may change its mind on."""
+    """In: `gate` names a reason to keep a pod out; `interests` says which events each plugin may change its mind on.
+
+    `order` is the sort key of a pod that waits since a moment; `backoff` the first and the longest rest, in seconds.
+    """
 
     def __init__(
-        self, clock: Clock, gate: Callable[[PodInfo], str | None], interests: Mapping[str, frozenset[str]]
-    ) -> None:
+        self, clock: Clock, gate: Callable[[PodInfo], str | None], interests: Mapping[str, frozenset[str]],
+        order: Order, backoff: tuple[float, float] = (1.0, 10.0),
+    ) -> None:  # fmt: skip
         self._clock, self._gate, self._interests = clock, gate, interests
+        self._order, self._backoff = order, backoff
         self._condition = threading.Condition()
         self._pods: dict[str, Queued] = {}
-        self._active: list[tuple[int, float, int, Queued]] = []
+        self._active: list[tuple[tuple[Any, ...], int, Queued]] = []
         self._resting: list[tuple[float, int, Queued]] = []
         self._tickets = itertools.count(1)
         self._parked: dict[str, Queued] = {}  # in the order they were parked
@@ -60,6 +64,11 @@ class SchedulingQueue:
         """Where a pod is, "" when it is not here."""
         queued = self._pods.get(key)
         return queued.state if queued else ""
+
+    def rest(self, queued: Queued) -> float:
+        """Seconds it has to rest after its latest attempt: the first, doubled each time, up to the longest."""
+        first, longest = self._backoff
+        return min(longest, first * 2.0 ** min(queued.attempts - 1, 10)) if queued.attempts else 0.0
 
     def has_out(self, queued: Queued) -> bool:
         """Whether this entry is still the one that was taken out: not deleted, bound or made anew meanwhile."""
@@ -127,13 +136,13 @@ class SchedulingQueue:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def pop(self) -> Queued | None:
-        """Wait for the next pod: highest priority first, then longest waiting. None once the queue is closed."""
+        """Wait for the next pod in the profile's order. None once the queue is closed."""
         with self._condition:
             while not self._closed:
                 now = self._clock.monotonic()
                 self._release(now)
                 while self._active:
-                    _, _, ticket, queued = heapq.heappop(self._active)
+                    _, ticket, queued = heapq.heappop(self._active)
                     if queued.ticket == ticket and queued.state == ACTIVE:
                         queued.state, queued.attempts = OUT, queued.attempts + 1
                         queued.tried = now
@@ -151,13 +160,13 @@ class SchedulingQueue:
 
     def _wake(self, queued: Queued) -> None:
         """To the active queue, or to rest first when its latest attempt was too short a time ago."""
-        ready = queued.tried + queued.backoff()
+        ready = queued.tried + self.rest(queued)
         if ready > self._clock.monotonic():
             self._enter(queued, BACKING_OFF)
             heapq.heappush(self._resting, (ready, queued.ticket, queued))
         else:
             self._enter(queued, ACTIVE)
-            heapq.heappush(self._active, (-queued.pod.priority, queued.since, queued.ticket, queued))
+            heapq.heappush(self._active, (self._order(queued.pod, queued.since), queued.ticket, queued))
         self._condition.notify()
 
     def _release(self, now: float) -> None:

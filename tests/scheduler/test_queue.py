@@ -11,7 +11,7 @@ FIT = frozenset(["NodeResourcesFit"])
 
 def make() -> tuple[SchedulingQueue, FakeClock]:
     clock, profile = FakeClock(), Core().profile
-    return SchedulingQueue(clock, profile.pre_enqueue, profile.interests), clock
+    return SchedulingQueue(clock, profile.pre_enqueue, profile.interests, profile.queue_sort), clock
 
 
 def take(queue: SchedulingQueue) -> Queued:
@@ -46,7 +46,7 @@ def test_back_off_doubles_up_to_ten_seconds() -> None:
     rests = []
     for _ in range(6):
         queued = take(queue)
-        rests.append(queued.backoff())
+        rests.append(queue.rest(queued))
         queue.retry(queued)
         clock.advance(10.01)
     assert rests == [1, 2, 4, 8, 10, 10]

@@ -5,7 +5,7 @@ of that name, by uid), so a pod is never bound twice whatever crashes or repeats
 Upstream: pkg/scheduler/framework/plugins/defaultbinder.
 """
 
-from controllers.scheduler.framework import Plugin
+from controllers.scheduler.framework import Handle, Plugin, only
 from controllers.scheduler.podinfo import PodInfo
 from minikube_py.api import meta
 from minikube_py.api.gvr import PODS
@@ -18,6 +18,11 @@ class DefaultBinder(Plugin):
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> Plugin:
+        only(args)
+        return cls(handle.client)
 
     def bind(self, pod: PodInfo, node: str) -> bool:
         name = meta.name_of(pod.pod)

@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 from controllers.scheduler.cycle import fits
 from controllers.scheduler.diagnosis import no_fit_message
-from controllers.scheduler.framework import Cycle, Lister, Plugin, PostFilter, Profile, Verdict
+from controllers.scheduler.framework import Cycle, Handle, Lister, Plugin, PostFilter, Profile, Verdict, only
 from controllers.scheduler.podinfo import PodInfo
 from minikube_py.api import meta
 from minikube_py.api.gvr import PODDISRUPTIONBUDGETS
 from minikube_py.api.selectors import Selector, from_label_selector
+from minikube_py.api.types import Obj
 
 _UNHELPFUL = "Preemption is not helpful for scheduling"
 _NO_VICTIMS = "No preemption victims found for incoming pod"
-_CANDIDATES_PERCENT, _CANDIDATES_LEAST = 10, 100
 _LOWEST = -(2**31)
 
 
@@ -84,8 +84,15 @@ def _latest_start(candidate: Candidate) -> str:
 class DefaultPreemption(Plugin):
     name = "DefaultPreemption"
 
-    def __init__(self, lister: Lister) -> None:
-        self._lister = lister
+    def __init__(self, lister: Lister, percent: int = 10, least: int = 100) -> None:
+        """In: how many nodes are tried at most: `percent` of those that could help, and `least`."""
+        self._lister, self._percent, self._least = lister, percent, least
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> Plugin:
+        only(args, "minCandidateNodesPercentage", "minCandidateNodesAbsolute")
+        percent, least = args.get("minCandidateNodesPercentage", 10), args.get("minCandidateNodesAbsolute", 100)
+        return cls(handle.lister, percent, least)
 
     def post_filter(self, cycle: Cycle, profile: Profile, rejected: Mapping[int, Verdict]) -> PostFilter | None:
         reason = self._ineligible(cycle, rejected)
@@ -95,7 +102,7 @@ class DefaultPreemption(Plugin):
         hopeful = [row for row, verdict in rejected.items() if not verdict.unresolvable]
         reasons = Counter({_UNHELPFUL: len(rejected) - len(hopeful)})
         budgets = self._budgets() if hopeful else []
-        wanted = max(len(hopeful) * _CANDIDATES_PERCENT // 100, _CANDIDATES_LEAST)
+        wanted = max(len(hopeful) * self._percent // 100, self._least)
         candidates: list[Candidate] = []
         for row in hopeful:
             found = self._victims(cycle, profile, row, budgets)

@@ -19,14 +19,16 @@ from controllers.scheduler.framework import (
     POD_LABEL,
     SKIP,
     Cycle,
+    Handle,
     Plugin,
     PreFilter,
     Verdict,
+    only,
 )  # fmt: skip
 from controllers.scheduler.podinfo import AffinityTerm
 from controllers.scheduler.snapshot import Snapshot
+from minikube_py.api.types import Obj
 
-_HARD_AFFINITY_WEIGHT = 1
 Domains = Counter[tuple[str, str]]
 """(topology key, value) → a number of pods, or a score."""
 
@@ -47,8 +49,17 @@ class InterPodAffinity(Plugin):
     _ANTI_AFFINITY = Verdict(name, ("node(s) didn't match pod anti-affinity rules",))
     _REFUSED_BY_OTHERS = Verdict(name, ("node(s) didn't satisfy existing pods anti-affinity rules",))
 
-    def __init__(self, namespace_labels: Callable[[str], Mapping[str, str]]) -> None:
-        self._namespace_labels = namespace_labels
+    def __init__(
+        self, namespace_labels: Callable[[str], Mapping[str, str]], hard_weight: int = 1, only_own: bool = False
+    ) -> None:
+        """In: what a required term of a pod that is there counts in scores; `only_own`: preferences of those do not count."""
+        self._namespace_labels, self._hard_weight, self._only_own = namespace_labels, hard_weight, only_own
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> Plugin:
+        only(args, "hardPodAffinityWeight", "ignorePreferredTermsOfExistingPods")
+        weight, only_own = args.get("hardPodAffinityWeight", 1), args.get("ignorePreferredTermsOfExistingPods", False)
+        return cls(handle.namespace_labels, weight, only_own)
 
     def _meant_by(self, term: AffinityTerm, cycle: Cycle) -> bool:
         """Whether the incoming pod is one the term is about."""
@@ -111,8 +122,8 @@ class InterPodAffinity(Plugin):
             _add(domains, snapshot, term.topology_key, self._matching([term], cycle), weight)
         for term, nodes in snapshot.affinity_terms.items():
             if self._meant_by(term, cycle):
-                _add(domains, snapshot, term.topology_key, nodes, _HARD_AFFINITY_WEIGHT)
-        for (term, weight), nodes in snapshot.preferred_terms.items():
+                _add(domains, snapshot, term.topology_key, nodes, self._hard_weight)
+        for (term, weight), nodes in () if self._only_own else snapshot.preferred_terms.items():
             if self._meant_by(term, cycle):
                 _add(domains, snapshot, term.topology_key, nodes, weight)
         if not domains:

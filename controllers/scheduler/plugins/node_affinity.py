@@ -10,30 +10,50 @@ from controllers.scheduler.framework import (
     NODE_LABEL,
     SKIP,
     Cycle,
+    Handle,
     Plugin,
     PreFilter,
     Verdict,
     normalise_by_max,
+    only,
 )  # fmt: skip
 from controllers.scheduler.nodematch import matching_rows, term_rows
-from minikube_py.api.nodeselector import preferred_terms
+from minikube_py.api.nodeselector import preferred_terms, required_terms
+from minikube_py.api.types import Obj
 
 
 class NodeAffinity(Plugin):
     name = "NodeAffinity"
     events = frozenset([NODE_ADD, NODE_LABEL])
     _REFUSED = Verdict(name, ("node(s) didn't match Pod's node affinity/selector",), unresolvable=True)
+    _REFUSED_BY_ADDED = Verdict(name, ("node(s) didn't match scheduler-enforced node affinity",), unresolvable=True)
+
+    def __init__(self, added: Obj | None = None) -> None:
+        """In: `added`: a node affinity that holds for every pod of the profile besides its own."""
+        self._added = {"spec": {"affinity": {"nodeAffinity": added or {}}}}
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> Plugin:
+        only(args, "addedAffinity")
+        return cls(args.get("addedAffinity"))
 
     def pre_filter(self, cycle: Cycle) -> PreFilter:
-        return SKIP if matching_rows(cycle) is None else None
+        added = required_terms(self._added)
+        accepted = None if added is None else [term_rows(cycle.snapshot, term) for term in added]
+        cycle.state[self.name] = None if accepted is None else [any(row) for row in zip(*accepted, strict=True)]
+        return SKIP if accepted is None and matching_rows(cycle) is None else None
 
     def filter(self, cycle: Cycle, rows: Sequence[int]) -> Mapping[int, Verdict]:
-        matching = matching_rows(cycle)
-        assert matching is not None
-        return {row: self._REFUSED for row in rows if not matching[row]}
+        refused: dict[int, Verdict] = {}
+        for matching, verdict in (
+            (cycle.state[self.name], self._REFUSED_BY_ADDED), (matching_rows(cycle), self._REFUSED),
+        ):  # fmt: skip
+            if matching is not None:
+                refused = {row: verdict for row in rows if not matching[row]} | refused
+        return refused
 
     def score(self, cycle: Cycle, rows: Sequence[int]) -> list[float] | None:
-        terms = [t for t in preferred_terms(cycle.pod.pod) if t.get("weight")]
+        terms = [t for pod in (cycle.pod.pod, self._added) for t in preferred_terms(pod) if t.get("weight")]
         if not terms:
             return None
         scores = [0.0] * len(rows)

@@ -23,19 +23,24 @@ from controllers.scheduler.framework import (
     POD_LABEL,
     SKIP,
     Cycle,
+    Handle,
     Lister,
     Plugin,
     PreFilter,
     Verdict,
+    only,
 )  # fmt: skip
 from controllers.scheduler.nodematch import matching_rows
 from controllers.scheduler.plugins.owner_selector import default_selector
 from controllers.scheduler.podinfo import PodInfo
 from minikube_py.api.selectors import Requirement, Selector, from_label_selector
 from minikube_py.api.tolerations import first_untolerated, tolerations_of
+from minikube_py.api.types import Obj
 
 _HOSTNAME, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-_DEFAULTS = ((_HOSTNAME, 3), (_ZONE, 5))
+_DEFAULTS: tuple[Obj, ...] = tuple(
+    {"topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": "ScheduleAnyway"} for key, skew in ((_HOSTNAME, 3), (_ZONE, 5))
+)
 
 
 class Constraint(NamedTuple):
@@ -49,13 +54,18 @@ class Constraint(NamedTuple):
     honor_taints: bool = False
 
 
-def constraints_of(pod: PodInfo, when: str) -> list[Constraint]:
-    """The pod's own constraints with this whenUnsatisfiable; matchLabelKeys become part of the selector."""
+def constraints_of(
+    pod: PodInfo, when: str, entries: Sequence[Obj] | None = None, selecting: Selector | None = None
+) -> list[Constraint]:
+    """The constraints with this whenUnsatisfiable; matchLabelKeys become part of the selector.
+
+    In: `entries`: not the pod's own but these, all `selecting` the same.
+    """
     found = []
-    for entry in pod.spec.get("topologySpreadConstraints") or ():
+    for entry in (pod.spec.get("topologySpreadConstraints") if entries is None else entries) or ():
         if entry.get("whenUnsatisfiable") != when:
             continue
-        selector = from_label_selector(entry.get("labelSelector"))
+        selector = selecting or from_label_selector(entry.get("labelSelector"))
         keys = [key for key in entry.get("matchLabelKeys") or () if key in pod.labels]
         if keys and not selector.nothing:
             extra = tuple(Requirement(key, "In", frozenset([pod.labels[key]])) for key in keys)
@@ -121,13 +131,36 @@ class PodTopologySpread(Plugin):
         name, ("node(s) didn't match pod topology spread constraints (missing required label)",), unresolvable=True
     )
 
-    def __init__(self, lister: Lister) -> None:
-        self._lister = lister
+    def __init__(self, lister: Lister, defaults: Sequence[Obj] = _DEFAULTS) -> None:
+        """In: `defaults`: constraints without selector, for pods that state none."""
+        self._lister, self._defaults = lister, tuple(defaults)
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> Plugin:
+        only(args, "defaultConstraints", "defaultingType")
+        own, system = args.get("defaultConstraints"), args.get("defaultingType") == "System"
+        if own and system:
+            raise ValueError("defaultConstraints must be empty when defaultingType is System")
+        return cls(handle.lister) if own is None or system else cls(handle.lister, own)
+
+    def _constraints(self, pod: PodInfo, when: str) -> tuple[list[Constraint], bool]:
+        """The constraints with this whenUnsatisfiable, and whether every node must carry all their keys to count.
+
+        A pod that states none gets the defaults, about the pods that its Services or its controller mean.
+        """
+        if pod.spec.get("topologySpreadConstraints"):
+            return constraints_of(pod, when), True
+        if not any(entry["whenUnsatisfiable"] == when for entry in self._defaults):
+            return [], False
+        selector = default_selector(pod.pod, self._lister)
+        if selector is None:
+            return [], False
+        return constraints_of(pod, when, self._defaults, selector), self._defaults is not _DEFAULTS
 
     # -- DoNotSchedule ------------------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> PreFilter:
-        constraints = constraints_of(cycle.pod, "DoNotSchedule")
+        constraints, _ = self._constraints(cycle.pod, "DoNotSchedule")
         if not constraints:
             return SKIP
         labelled = _with_all_keys(cycle, constraints)
@@ -160,17 +193,8 @@ class PodTopologySpread(Plugin):
 
     # -- ScheduleAnyway -----------------------------------------------------------------------------------------------
 
-    def _soft(self, pod: PodInfo) -> tuple[list[Constraint], bool]:
-        """The constraints to score by, and whether they are the pod's own."""
-        if pod.spec.get("topologySpreadConstraints"):
-            return constraints_of(pod, "ScheduleAnyway"), True
-        selector = default_selector(pod.pod, self._lister)
-        if selector is None:
-            return [], False
-        return [Constraint(key, skew, 1, selector) for key, skew in _DEFAULTS], False
-
     def score(self, cycle: Cycle, rows: Sequence[int]) -> list[float] | None:
-        constraints, own = self._soft(cycle.pod)
+        constraints, own = self._constraints(cycle.pod, "ScheduleAnyway")
         if not constraints:
             return None
         labelled = _with_all_keys(cycle, constraints) if own else None
