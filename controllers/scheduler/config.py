@@ -1,18 +1,17 @@
 """The scheduler's configuration: profiles, the plugins of each at every extension point, and the plugins' own arguments.
 
 Who calls it: main.py at start. In a file it is upstream's KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1); what is
-not in it has upstream's defaults. A plugin named "package.module:Class" is anybody's, imported from the Python path.
+not in it has upstream's defaults; `preScore` is accepted and means nothing, for our score does its work too. A plugin named
+"package.module:Class" is anybody's, imported from the Python path.
 Invariant: pure but for that import; a wrong file ends in one sentence that names the place.
 Upstream: pkg/scheduler/apis/config, framework/runtime/framework.go (expandMultiPointPlugins).
 """
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controllers.scheduler.framework import Plugin
-from controllers.scheduler.profile import DEFAULT_PLUGINS, POINTS, Weights
+from controllers.scheduler.profile import DEFAULT_PLUGINS, POINTS, Weights, acts, plugin_class
 from minikube_py.api import yaml
 from minikube_py.api.types import Obj
 
@@ -28,19 +27,22 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """`points` maps an extension point to its plugins and weights in order; `args` a plugin's name to its arguments."""
+    """`points` maps an extension point to its plugins and weights in order; `args` a plugin's name to its arguments.
+
+    `percentage_of_nodes`: how many feasible nodes are enough to choose from; 0 = by the size of the cluster.
+    """
 
     scheduler_name: str = DEFAULT_NAME
-    points: Mapping[str, Weights] = field(default_factory=lambda: _expand({}))
+    points: Mapping[str, Weights] = field(default_factory=lambda: expand({}))
     args: Mapping[str, Obj] = field(default_factory=dict)
+    percentage_of_nodes: int = 0
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """`percentage_of_nodes`: how many feasible nodes are enough, 0 = by the size of the cluster. Back-offs in seconds."""
+    """Back-offs in seconds: the first rest of a pod that did not fit, doubled each time, and the longest."""
 
     profiles: tuple[ProfileConfig, ...] = (ProfileConfig(),)
-    percentage_of_nodes: int = 0
     initial_backoff: float = 1.0
     max_backoff: float = 10.0
 
@@ -68,42 +70,42 @@ def parse(obj: Obj) -> Configuration:
     known = ("apiVersion", "kind", "profiles", "percentageOfNodesToScore", "podInitialBackoffSeconds",
              "podMaxBackoffSeconds", *_ELSEWHERE)  # fmt: skip
     _no_others(obj, known, "")
-    profiles = tuple(_profile(entry, f"profiles[{i}]") for i, entry in enumerate(obj.get("profiles") or [{}]))
+    percentage = obj.get("percentageOfNodesToScore") or 0
+    listed = enumerate(obj.get("profiles") or [{}])
+    profiles = tuple(_profile(entry, f"profiles[{i}]", percentage) for i, entry in listed)
     names = [profile.scheduler_name for profile in profiles]
     if len(set(names)) < len(names):
         raise ConfigError("profiles: every schedulerName may be there once only")
     if len({tuple(profile.points["queue_sort"]) for profile in profiles}) > 1:
         raise ConfigError("profiles: all of them need the same queueSort plugin, for they share one queue")
-    return Configuration(
-        profiles, obj.get("percentageOfNodesToScore") or 0, obj.get("podInitialBackoffSeconds") or 1.0,
-        obj.get("podMaxBackoffSeconds") or 10.0,
-    )  # fmt: skip
+    return Configuration(profiles, obj.get("podInitialBackoffSeconds") or 1, obj.get("podMaxBackoffSeconds") or 10)
 
 
-def _profile(entry: Obj, where: str) -> ProfileConfig:
+def _profile(entry: Obj, where: str, percentage: int) -> ProfileConfig:
     _no_others(entry, ("schedulerName", "plugins", "pluginConfig", "percentageOfNodesToScore"), where)
     try:
-        points = _expand(entry.get("plugins") or {})
-    except ConfigError as error:
+        points = expand(entry.get("plugins") or {})
+    except ValueError as error:
         raise ConfigError(f"{where}.plugins.{error}") from None
     enabled = {name for plugins in points.values() for name, _ in plugins}
     args = {config["name"]: config.get("args") or {} for config in entry.get("pluginConfig") or ()}
     if idle := sorted(set(args) - enabled):
         raise ConfigError(f"{where}.pluginConfig: {idle[0]} is not enabled in this profile")
-    return ProfileConfig(entry.get("schedulerName") or DEFAULT_NAME, points, args)
+    percentage = entry.get("percentageOfNodesToScore") or percentage
+    return ProfileConfig(entry.get("schedulerName") or DEFAULT_NAME, points, args, percentage)
 
 
-def _expand(plugins: Obj) -> dict[str, Weights]:
+def expand(plugins: Obj) -> dict[str, Weights]:
     """Per extension point the plugins that act there: those named for the point, then those named for all points."""
-    _no_others(plugins, ("multiPoint", *POINTS.values()), "")
+    _no_others(plugins, ("multiPoint", "preScore", *POINTS.values()), "")
     everywhere = _merged(DEFAULT_PLUGINS, plugins.get("multiPoint") or {}, "multiPoint")
     result: dict[str, Weights] = {}
     for point, key in POINTS.items():
         chosen = plugins.get(key) or {}
-        acting = tuple((name, weight) for name, weight in everywhere if overrides(plugin_class(name), point))
+        acting = tuple((name, weight) for name, weight in everywhere if acts(name, point))
         here = {entry["name"] for entry in chosen.get("enabled") or ()}
         for name in here:
-            if not overrides(plugin_class(name), point):
+            if not acts(name, point):
                 raise ConfigError(f"{key}: {name} does nothing at this point")
         merged = _merged(acting, chosen, key)
         result[point] = (*(e for e in merged if e[0] in here), *(e for e in merged if e[0] not in here))
@@ -129,27 +131,6 @@ def _merged(before: Weights, change: Obj, key: str) -> Weights:
     kept = [(n, added.get(n, w)) for n, w in before if n in added or (n not in gone and "*" not in gone)]
     known = {name for name, _ in kept}
     return (*kept, *((name, weight) for name, weight in added.items() if name not in known))
-
-
-def overrides(plugin: type[Plugin], point: str) -> bool:
-    """Whether this class of plugins does something at the point."""
-    return getattr(plugin, point) is not getattr(Plugin, point)
-
-
-def plugin_class(name: str) -> type[Plugin]:
-    """Ours by its name, anybody's by "package.module:Class". Raises ConfigError."""
-    if name in BUILTIN:
-        return BUILTIN[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(f"there is no plugin {name!r}; one of your own is named package.module:Class")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"plugin {name}: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, Plugin)):
-        raise ConfigError(f"plugin {name}: it is not a subclass of controllers.scheduler.framework.Plugin")
-    return found
 
 
 def _no_others(obj: Obj, known: tuple[str, ...], where: str) -> None:
