@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from bench.figures import Figure
 from bench.target import Options, Target
+from controllers.scheduler.config import ProfileConfig
 from controllers.scheduler.cycle import Search
+from controllers.scheduler.framework import Handle
 from controllers.scheduler.podinfo import pod_info
-from controllers.scheduler.profile import default_profile
+from controllers.scheduler.profile import build
 from controllers.scheduler.snapshot import Snapshot
 from minikube_py.api.gvr import GVR, NODES, PODS, new_object
 from minikube_py.api.types import Obj
@@ -59,7 +61,9 @@ def pods_per_second(nodes: int, pods: int, kind: str = "plain") -> float:
     for number in range(nodes):
         snapshot.set_node(_node(number))
     unused = Client(Config(server="http://127.0.0.1:1"))
-    search = Search(default_profile(unused, _nothing, _no_labels), random.Random(1))
+    search = Search(
+        build("default-scheduler", ProfileConfig().points, {}, Handle(unused, _nothing, _no_labels)), random.Random(1)
+    )
     objects = [_pod(number, kind) for number in range(pods)]
     start = time.perf_counter()
     for obj in objects:

@@ -42,6 +42,7 @@ from controllers import (
 )
 from controllers.context import Context
 from controllers.options import Options, enabled, parse
+from controllers.scheduler import config
 from controllers.scheduler import main as scheduler
 from controllers.storage import claims, ephemeral, expand, local_path, protection, volumes
 from minikube_py.api.clock import REAL, Clock
@@ -100,6 +101,7 @@ class Running:
         self._controllers: list[Controller] = []
         self._context: Context | None = None
         self._scheduler: Any = None
+        self._scheduling = scheduler.SchedulerOptions(config.load(options.scheduler_config))
 
     def start(self) -> None:
         """Build all controllers, then let the informers run; each controller begins when its informers have synced."""
@@ -108,7 +110,7 @@ class Running:
         self._context = Context(self._client, self._informers, options, self._clock)
         self._controllers = [build(self._context) for name, build in CONTROLLERS if enabled(options, name)]
         if options.scheduler:
-            self._scheduler = scheduler.start(self._client, self._informers, self._clock, options)
+            self._scheduler = scheduler.start(self._client, self._informers, self._clock, self._scheduling)
         self._informers.start()
         for controller in self._controllers:
             controller.start()
@@ -131,7 +133,7 @@ class Running:
 
 
 def run(options: Options) -> None:
-    """Run until SIGTERM or SIGINT. Raises KubeconfigError."""
+    """Run until SIGTERM or SIGINT. Raises KubeconfigError; ValueError for a scheduler configuration that makes no sense."""
     _log_to_stderr(options.verbosity)
     # Blocked before any thread starts, then waited for: a handler could run while this thread holds a lock it needs.
     signals = {signal.SIGTERM, signal.SIGINT}
@@ -163,7 +165,7 @@ def _log_to_stderr(verbosity: int) -> None:
 def main() -> None:
     try:
         run(parse(sys.argv[1:]))
-    except (kubeconfig.KubeconfigError, OSError) as error:
+    except (kubeconfig.KubeconfigError, OSError, ValueError) as error:
         sys.exit(f"controllers: {error}")
 
 

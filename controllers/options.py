@@ -22,6 +22,7 @@ class Options:
     identity: str = ""
     controllers: tuple[str, ...] = ("*",)
     scheduler: bool = True
+    scheduler_config: str = ""
     node_monitor_period: float = 5.0
     node_monitor_grace_period: float = 50.0
     terminated_pod_gc_threshold: int = 12500
@@ -52,6 +53,9 @@ def parse(argv: list[str]) -> Options:
         "--controllers", default="*", help="comma-separated names; * is all of them, -name leaves one out"
     )
     parser.add_argument("--scheduler", action=on_off, default=True, help="run the scheduler in this process too")
+    parser.add_argument(
+        "--scheduler-config", default="", help="a KubeSchedulerConfiguration: profiles, plugins, arguments"
+    )
     parser.add_argument("--node-monitor-period", type=_seconds, default=default.node_monitor_period)
     parser.add_argument("--node-monitor-grace-period", type=_seconds, default=default.node_monitor_grace_period)
     parser.add_argument("--terminated-pod-gc-threshold", type=int, default=default.terminated_pod_gc_threshold)

@@ -2,11 +2,12 @@
 
 Who calls it: main.py at start. In a file it is upstream's KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1); what is
 not in it has upstream's defaults; `preScore` is accepted and means nothing, for our score does its work too. A plugin named
-"package.module:Class" is anybody's, imported from the Python path.
+"module:Class" is anybody's, imported from the Python path or from beside the file.
 Invariant: pure but for that import; a wrong file ends in one sentence that names the place.
 Upstream: pkg/scheduler/apis/config, framework/runtime/framework.go (expandMultiPointPlugins).
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from minikube_py.api.types import Obj
 API_VERSION, KIND = "kubescheduler.config.k8s.io/v1", "KubeSchedulerConfiguration"
 DEFAULT_NAME = "default-scheduler"
 _ELSEWHERE = ("parallelism", "leaderElection", "clientConnection", "healthzBindAddress", "metricsBindAddress",
-              "enableProfiling", "enableContentionProfiling", "extenders", "delayCacheUntilActive")  # fmt: skip
+              "enableProfiling", "enableContentionProfiling", "delayCacheUntilActive")  # fmt: skip
 
 
 class ConfigError(ValueError):
@@ -42,7 +43,7 @@ class ProfileConfig:
 class Configuration:
     """Back-offs in seconds: the first rest of a pod that did not fit, doubled each time, and the longest."""
 
-    profiles: tuple[ProfileConfig, ...] = (ProfileConfig(),)
+    profiles: tuple[ProfileConfig, ...] = field(default_factory=lambda: (ProfileConfig(),))
     initial_backoff: float = 1.0
     max_backoff: float = 10.0
 
@@ -51,6 +52,7 @@ def load(path: str) -> Configuration:
     """Read a file ("" = the defaults). Raises ConfigError."""
     if not path:
         return Configuration()
+    sys.path.append(str(Path(path).resolve().parent))
     try:
         documents = yaml.load_all(Path(path).read_bytes())
     except (OSError, yaml.YAMLError) as error:

@@ -53,11 +53,11 @@ PreFilter = Skip | Verdict | None
 
 
 class Wait:
-    """What `pre_bind` returns while something it needs is being made ready: it is called again."""
+    """What `permit` and `pre_bind` return while something is not ready yet: they are called again."""
 
 
 WAIT: Final = Wait()
-PreBind = Wait | str | None
+Readiness = Wait | str | None
 """WAIT; a reason to refuse; None = go on and bind."""
 
 
@@ -145,11 +145,11 @@ class Plugin(Protocol):
         """Give back what `reserve` claimed; must be harmless when nothing was."""
         return
 
-    def permit(self, cycle: Cycle, node: str) -> str | None:
-        """The last word before binding: a reason to refuse, or None."""
+    def permit(self, cycle: Cycle, node: str) -> Readiness:
+        """The last word on the decision. WAIT keeps the pod's place, for example until its whole group has places."""
         return None
 
-    def pre_bind(self, cycle: Cycle, node: str) -> PreBind:
+    def pre_bind(self, cycle: Cycle, node: str) -> Readiness:
         """Make ready (by writing to the API) what the pod needs on the node. May be repeated. Raises errors.APIError."""
         return None
 
@@ -197,11 +197,24 @@ class Profile:
         cycle.skipped = frozenset(skipped)
         return None
 
-    def pre_bind(self, cycle: Cycle, node: str) -> PreBind:
-        """The first refusal; WAIT while one of them waits. Raises errors.APIError."""
-        outcomes = [plugin.pre_bind(cycle, node) for plugin, _ in self.at("pre_bind")]
-        refusals = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        return refusals[0] if refusals else (WAIT if WAIT in outcomes else None)
+    def reserve(self, cycle: Cycle, node: str) -> str | None:
+        """Out: why one of them refused; then nothing is reserved."""
+        for plugin, _ in self.at("reserve"):
+            if (refusal := plugin.reserve(cycle, node)) is not None:
+                self.unreserve(cycle, node)
+                return refusal
+        return None
+
+    def unreserve(self, cycle: Cycle, node: str) -> None:
+        for plugin, _ in reversed(self.at("reserve")):
+            plugin.unreserve(cycle, node)
+
+    def permit(self, cycle: Cycle, node: str) -> Readiness:
+        return _together([plugin.permit(cycle, node) for plugin, _ in self.at("permit")])
+
+    def pre_bind(self, cycle: Cycle, node: str) -> Readiness:
+        """Raises errors.APIError."""
+        return _together([plugin.pre_bind(cycle, node) for plugin, _ in self.at("pre_bind")])
 
     def filter(self, cycle: Cycle, rows: Sequence[int]) -> tuple[Sequence[int], dict[int, Verdict]]:
         """Run the filters in order, each on what the ones before it left. Out: feasible rows, first verdict per other row."""
@@ -231,11 +244,19 @@ class Profile:
         return total, shares
 
 
+def _together(answers: Sequence[Readiness]) -> Readiness:
+    """The first refusal; WAIT while one of them waits."""
+    refusals = [answer for answer in answers if isinstance(answer, str)]
+    return refusals[0] if refusals else (WAIT if WAIT in answers else None)
+
+
 def only(args: Obj, *known: str) -> None:
     """Raises ValueError for an argument that is not among these."""
     unknown = [name for name in args if name not in (*known, "apiVersion", "kind")]
     if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}; " + (f"known: {', '.join(known)}" if known else "it takes none"))
+        raise ValueError(
+            f"unknown field {unknown[0]!r}; " + (f"known: {', '.join(known)}" if known else "it takes none")
+        )
 
 
 def normalise_by_max(scores: list[float], *, reverse: bool = False) -> list[float]:

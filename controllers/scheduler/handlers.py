@@ -8,6 +8,7 @@ Stop of the data path: 8. Upstream: pkg/scheduler/eventhandlers.go.
 from collections.abc import Iterator
 
 from controllers.scheduler import framework as events
+from controllers.scheduler.config import DEFAULT_NAME
 from controllers.scheduler.diagnosis import Attempts
 from controllers.scheduler.podinfo import PodInfo, pod_info
 from controllers.scheduler.queue import SchedulingQueue
@@ -21,6 +22,11 @@ _ENDED = ("Succeeded", "Failed")
 def is_live(pod: Obj | None) -> bool:
     """A pod that takes up room, or will: it exists and has not ended."""
     return pod is not None and (pod.get("status") or {}).get("phase") not in _ENDED
+
+
+def scheduler_name(pod: Obj) -> str:
+    """Who shall place it."""
+    return str(pod["spec"].get("schedulerName") or DEFAULT_NAME)
 
 
 def _node_events(old: Obj, new: Obj) -> Iterator[str]:
@@ -43,11 +49,11 @@ def _asks_less(old: PodInfo, new: PodInfo) -> bool:
 
 
 class Handlers:
-    """The four handlers. The caller holds the scheduler's lock."""
+    """The four handlers, for pods of the schedulers in `names`. The caller holds the scheduler's lock."""
 
-    def __init__(self, snapshot: Snapshot, queue: SchedulingQueue, attempts: Attempts, scheduler_name: str) -> None:
+    def __init__(self, snapshot: Snapshot, queue: SchedulingQueue, attempts: Attempts, names: frozenset[str]) -> None:
         self.snapshot, self.queue, self.attempts = snapshot, queue, attempts
-        self.scheduler_name = scheduler_name
+        self._names = names
 
     def node(self, old: Obj | None, new: Obj | None) -> None:
         if new is None:
@@ -104,7 +110,7 @@ class Handlers:
 
     def _pending(self, old: Obj | None, new: Obj) -> None:
         key = meta.key_of(new)
-        if (new["spec"].get("schedulerName") or "default-scheduler") != self.scheduler_name:
+        if scheduler_name(new) not in self._names:
             return
         if meta.is_terminating(new):
             self.queue.delete(key)

@@ -11,10 +11,13 @@ import logging
 import random
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
-from controllers.scheduler.binding import Outcome, bind
+from controllers.scheduler.binding import Outcome
+from controllers.scheduler.binding_cycle import BindingCycle, Decision, cause
+from controllers.scheduler.config import Configuration, ProfileConfig
 from controllers.scheduler.cycle import Placement, Search
 from controllers.scheduler.diagnosis import EXPLAINED_NODES, Attempt, Attempts, NoFit
 from controllers.scheduler.framework import (
@@ -23,20 +26,19 @@ from controllers.scheduler.framework import (
     STORAGE_CLASS,
     VOLUME,
     VOLUME_CLAIM,
-    WAIT,
     Cycle,
+    Handle,
     PostFilter,
-    PreBind,
+    Profile,
 )
-from controllers.scheduler.handlers import Handlers
+from controllers.scheduler.handlers import Handlers, scheduler_name
 from controllers.scheduler.podinfo import PodInfo
-from controllers.scheduler.profile import default_profile
+from controllers.scheduler.profile import build
 from controllers.scheduler.queue import Queued, SchedulingQueue
 from controllers.scheduler.reporting import Reporter
 from controllers.scheduler.snapshot import Snapshot
-from controllers.scheduler.waiting import Waiting
 from controllers.scheduler.writers import Writers
-from minikube_py.api import errors, meta
+from minikube_py.api import meta
 from minikube_py.api.clock import Clock, rfc3339
 from minikube_py.api.gvr import (
     CSIDRIVERS,
@@ -72,12 +74,20 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class SchedulerOptions:
-    """`scheduler_name`: the pods' schedulerName it serves; `writers`: threads that talk to the API; `seed`: for ties."""
+    """`configuration`: the profiles; `writers`: threads that talk to the API; `seed`: for ties."""
 
-    scheduler_name: str = "default-scheduler"
+    configuration: Configuration = field(default_factory=Configuration)
     host: str = ""
     writers: int = 8
     seed: int | None = None
+
+
+class Serving(NamedTuple):
+    """One profile at work."""
+
+    profile: Profile
+    search: Search
+    reporter: Reporter
 
 
 class Scheduler:
@@ -87,17 +97,32 @@ class Scheduler:
         self._client, self._informers, self._clock = client, informers, clock
         self.lock = threading.RLock()
         self.snapshot, self.attempts = Snapshot(), Attempts()
-        self.profile = default_profile(client, self._list, self._namespace_labels)
-        self.queue = SchedulingQueue(clock, self.profile.pre_enqueue, self.profile.interests)
-        self._search = Search(self.profile, random.Random(options.seed))
-        self._handlers = Handlers(self.snapshot, self.queue, self.attempts, options.scheduler_name)
-        self._recorder = EventRecorder(client, options.scheduler_name, clock, options.host)
-        self._writers = Writers(options.writers)
-        self._stopped = threading.Event()
-        self._waiting = Waiting(clock, self._writers.submit, self._stopped)
+        self._writers, self._stopped = Writers(options.writers), threading.Event()
+        self._recorders: list[EventRecorder] = []
+        self._serving = {p.scheduler_name: self._serve(p, options) for p in options.configuration.profiles}
+        profiles = [serving.profile for serving in self._serving.values()]
+        interests = {name: events for profile in profiles for name, events in profile.interests.items()}
+        backoff = options.configuration.initial_backoff, options.configuration.max_backoff
+        self.queue = SchedulingQueue(clock, self._gate, interests, profiles[0].queue_sort, backoff)
+        self._handlers = Handlers(self.snapshot, self.queue, self.attempts, frozenset(self._serving))
+        self._binding = BindingCycle(
+            client, clock, self._stopped, self._writers, self.lock, self._current, self._give_back
+        )
         self._preempting: set[str] = set()  # pods (uid) whose victims are being deleted right now
-        self._reporter = Reporter(client, self._recorder, clock, options.scheduler_name)
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+
+    def _serve(self, wanted: ProfileConfig, options: SchedulerOptions) -> Serving:
+        handle = Handle(self._client, self._list, self._namespace_labels)
+        profile = build(wanted.scheduler_name, wanted.points, wanted.args, handle)
+        self._recorders.append(EventRecorder(self._client, profile.name, self._clock, options.host))
+        reporter = Reporter(self._client, self._recorders[-1], self._clock, profile.name)
+        return Serving(profile, Search(profile, random.Random(options.seed), wanted.percentage_of_nodes), reporter)
+
+    def _of(self, pod: PodInfo) -> Serving:
+        return self._serving[scheduler_name(pod.pod)]
+
+    def _gate(self, pod: PodInfo) -> str | None:
+        return self._of(pod).profile.pre_enqueue(pod)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -120,7 +145,8 @@ class Scheduler:
         if self._thread.is_alive():
             self._thread.join(timeout)
         self._writers.stop(timeout)
-        self._recorder.stop()
+        for recorder in self._recorders:
+            recorder.stop()
 
     def explain(self, namespace: str, name: str) -> Obj | None:
         """What was decided about each node at the pod's latest attempt; None when there was none."""
@@ -139,7 +165,7 @@ class Scheduler:
         """Something that pods wait for changed: those that fit nowhere, and those whose volumes are being made."""
         with self.lock:
             self.queue.happened(event)
-        self._waiting.look_again()
+        self._binding.look_again()
 
     def _list(self, resource: GVR, namespace: str = "") -> Sequence[Obj]:
         return self._informers.of(resource).list(namespace)
@@ -147,6 +173,9 @@ class Scheduler:
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         found = self._informers.of(NAMESPACES).get("", name)
         return meta.labels_of(found) if found else {}
+
+    def _current(self, pod: PodInfo) -> Obj | None:
+        return self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod))
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -166,88 +195,36 @@ class Scheduler:
         with self.lock:
             if self._stopped.is_set() or not self.queue.has_out(queued):
                 return
-            pod = queued.pod
+            pod, (profile, search, reporter) = queued.pod, self._of(queued.pod)
             try:
-                placement = self._search.place(self.snapshot, pod)
+                placement = search.place(self.snapshot, pod)
             except NoFit as failure:
                 self._unschedulable(queued, failure)
                 return
             self._record(queued, placement)
-            refusal = self._reserve(placement)
+            refusal = profile.reserve(placement.cycle, placement.node)
             if refusal is not None:
-                self._refused(queued, refusal)
+                self.queue.retry(queued)
+                self._writers.submit(pod.key, lambda: reporter.failed(pod, "SchedulerError", refusal, None))
                 return
             self.snapshot.assume(pod, placement.node)
-        self._writers.submit(pod.key, lambda: self._bind(queued, pod, placement))
+        self._binding.begin(Decision(queued, pod, placement, profile, reporter))
 
-    def _reserve(self, placement: Placement) -> str | None:
-        """Run reserve and permit. Out: why one of them refused (then nothing is reserved)."""
-        for point in ("reserve", "permit"):
-            for plugin, _ in self.profile.at(point):
-                act = plugin.reserve if point == "reserve" else plugin.permit
-                if (refusal := act(placement.cycle, placement.node)) is not None:
-                    self._unreserve(placement)
-                    return refusal
-        return None
-
-    def _unreserve(self, placement: Placement) -> None:
-        for plugin, _ in reversed(self.profile.at("reserve")):
-            plugin.unreserve(placement.cycle, placement.node)
-
-    # -- placed -------------------------------------------------------------------------------------------------------
-
-    def _bind(self, queued: Queued, pod: PodInfo, placement: Placement, *, again: bool = False) -> None:
-        if again and not self._waiting.holds(pod.key):
-            return
-        with because(_cause(pod)):
-            ready = self._pre_bind(queued, pod, placement)
-            if ready is WAIT:
-                return
-            if ready is None:
-                outcome = bind(self.profile, self._client, pod, placement.node, self._clock, self._stopped)
-            else:
-                outcome = Outcome(False, self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod)), str(ready))
-            if outcome.bound:
-                self._reporter.scheduled(pod, placement.node)
-                return
-            if not self._stopped.is_set():
-                self._not_bound(queued, pod, placement, outcome)
-
-    def _pre_bind(self, queued: Queued, pod: PodInfo, placement: Placement) -> PreBind:
-        """WAIT: `_bind` runs again when something changed. In between the pod keeps its place."""
-        if all(entry.plugin.name in placement.cycle.skipped for entry in self.profile.at("pre_bind")):
-            return None
-        waits = self._waiting
-        waits.put(pod.key, lambda: self._bind(queued, pod, placement, again=True))  # first: no change may be missed
-        held = self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod))
-        if held is None or meta.uid_of(held) != pod.uid or meta.is_terminating(held):
-            result: PreBind = "the pod is gone"
-        else:
-            try:
-                result = self.profile.pre_bind(placement.cycle, placement.node)
-            except (errors.Conflict, errors.ServiceUnavailable):
-                result = WAIT  # looked at anew in a moment
-            except errors.APIError as error:
-                result = str(error)
-        if result is WAIT and waits.overdue(pod.key):
-            result = "its volumes were not ready in time"
-        if result is not WAIT:
-            waits.drop(pod.key)
-        return result
-
-    def _not_bound(self, queued: Queued, pod: PodInfo, placement: Placement, outcome: Outcome) -> None:
+    def _give_back(self, decision: Decision, outcome: Outcome) -> None:
+        """The pod was not bound: its place is free again, and the pod, if it is still there, is tried again."""
+        pod, placement = decision.pod, decision.placement
         with self.lock:
-            self._unreserve(placement)
+            decision.profile.unreserve(placement.cycle, placement.node)
             if self.snapshot.forget(pod.key, pod.uid):
                 self.queue.happened(POD_DELETE)
             if outcome.pod is None or meta.uid_of(outcome.pod) != pod.uid:
                 return  # it is gone, and the informer says so too, or will
             if not outcome.pod["spec"].get("nodeName"):
-                self.queue.retry(queued)
-            elif self._informers.of(PODS).get(pod.namespace, meta.name_of(pod.pod)) is not None:
+                self.queue.retry(decision.queued)
+            elif self._current(pod) is not None:
                 self._handlers.pod(None, outcome.pod)  # somebody else bound it: count it there at once
                 return
-        self._reporter.failed(pod, "SchedulerError", f"binding rejected: {outcome.error}", None)
+        decision.reporter.failed(pod, "SchedulerError", f"binding rejected: {outcome.error}", None)
 
     # -- not placed ---------------------------------------------------------------------------------------------------
 
@@ -275,9 +252,9 @@ class Scheduler:
             return None
         if pod.uid in self._preempting:
             return PostFilter("preemption: waiting for the preemption for this pod to be finished.")
-        cycle = Cycle(pod, self.snapshot)
-        for plugin, _ in self.profile.at("post_filter"):
-            if (result := plugin.post_filter(cycle, self.profile, failure.rejected)) is not None:
+        cycle, profile = Cycle(pod, self.snapshot), self._of(pod).profile
+        for plugin, _ in profile.at("post_filter"):
+            if (result := plugin.post_filter(cycle, profile, failure.rejected)) is not None:
                 return result
         return None
 
@@ -285,25 +262,20 @@ class Scheduler:
         """Less important pods that were promised this node have to look again."""
         for other in [o for o in self.snapshot.nominated.values() if o.node == node and o.priority < pod.priority]:
             del self.snapshot.nominated[other.key]
-            self._writers.submit(other.key, partial(self._reporter.renounce, other))
+            self._writers.submit(other.key, partial(self._of(other).reporter.renounce, other))
 
     def _report(
         self, queued: Queued, pod: PodInfo, message: str, nominated: str | None, victims: Sequence[PodInfo]
     ) -> None:
-        with because(_cause(pod)):
-            done = self._reporter.failed(pod, "Unschedulable", message, nominated)
+        reporter = self._of(pod).reporter
+        with because(cause(pod)):
+            done = reporter.failed(pod, "Unschedulable", message, nominated)
             if nominated and victims:
-                done = self._reporter.preempt(pod, victims, nominated) and done
+                done = reporter.preempt(pod, victims, nominated) and done
         with self.lock:
             self._preempting.discard(pod.uid)
             if not done:
                 self.queue.retry(queued)
-
-    def _refused(self, queued: Queued, refusal: str) -> None:
-        """Lock held: a reserve or permit plugin said no."""
-        pod = queued.pod
-        self.queue.retry(queued)
-        self._writers.submit(pod.key, lambda: self._reporter.failed(pod, "SchedulerError", refusal, None))
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
@@ -327,17 +299,12 @@ class Scheduler:
                 log.debug("%s: %s refused by %s: %s", queued.pod.key, name, verdict.plugin, ", ".join(verdict.reasons))
 
 
-def _cause(pod: PodInfo) -> str:
-    return f"scheduler Pod {pod.key}@{pod.pod['metadata'].get('resourceVersion', '')}"
-
-
-def start(client: Client, informers: SharedInformers, clock: Clock, options: object = None) -> Scheduler:
+def start(client: Client, informers: SharedInformers, clock: Clock, options: SchedulerOptions) -> Scheduler:
     """Start scheduling (a daemon thread and, as needed, writer threads). Out: the handle; `.stop()` ends it.
 
-    In: `informers` may be started before or after; the scheduler waits until they have synced. `options`: SchedulerOptions;
-    anything else (the flags of the process around it) concerns others and means the defaults.
+    In: `informers` may be started before or after; the scheduler waits until they have synced. Raises ValueError for plugin
+    arguments that the plugin does not take.
     """
-    wanted = options if isinstance(options, SchedulerOptions) else SchedulerOptions()
-    scheduler = Scheduler(client, informers, clock, wanted)
+    scheduler = Scheduler(client, informers, clock, options)
     scheduler.start()
     return scheduler

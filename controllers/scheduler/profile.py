@@ -64,12 +64,12 @@ DEFAULT_PLUGINS: Weights = tuple((plugin.name, weight) for plugin, weight in _DE
 
 
 def plugin_class(name: str) -> type[Plugin]:
-    """Ours by its name, anybody's by "package.module:Class". Raises ValueError."""
+    """Ours by its name, anybody's by "module:Class". Raises ValueError."""
     if name in _BUILTIN:
         return _BUILTIN[name]
     module, colon, attribute = name.partition(":")
     if not colon:
-        raise ValueError(f"there is no plugin {name!r}; one of your own is named package.module:Class")
+        raise ValueError(f"there is no plugin {name!r}; one of your own is named module:Class")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

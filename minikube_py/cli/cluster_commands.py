@@ -22,6 +22,7 @@ profile_option = click.option(
 @click.option("--nodes", type=click.IntRange(1, profiles.MAX_NODES), help="How many nodes (new clusters: 3).")
 @click.option("--store", help="Where state lives: sqlite (default) or etcd://HOST:PORT.")
 @click.option("--gpus", type=click.Path(dir_okay=False), help="A YAML file that describes simulated GPUs.")
+@click.option("--scheduler-config", type=click.Path(dir_okay=False), help="A KubeSchedulerConfiguration file.")
 @click.option("--timing", type=click.Choice(["classroom", "upstream"]), help="How fast failures are noticed.")
 @click.option("--runtime", type=click.Choice(["docker", "simulated"]), help="Real containers, or none.")
 @click.option(
@@ -35,7 +36,7 @@ profile_option = click.option(
 @profile_option
 def up(
     nodes: int | None, store: str | None, gpus: str | None, timing: str | None, runtime: str | None, port: int | None,
-    listen: str | None, merge_kubeconfig: bool, sample: bool, name: str,
+    listen: str | None, merge_kubeconfig: bool, sample: bool, name: str, scheduler_config: str | None,
 ) -> None:  # fmt: skip
     """Start a cluster, or complete and refresh a running one."""
     from minikube_py.cli import summary
@@ -50,7 +51,7 @@ def up(
     if listen and not host.is_own_address(listen):
         raise click.UsageError(f"--listen {listen} is no address of this machine (see: ip -brief address)")
     progress = Progress()
-    wish = Wish(name, nodes, store, timing, runtime, gpus, port, merge_kubeconfig, listen)
+    wish = Wish(name, nodes, store, timing, runtime, gpus, port, merge_kubeconfig, listen, scheduler_config)
     profile = bring_up(wish, progress)
     if sample:
         with progress.phase("sample available"):

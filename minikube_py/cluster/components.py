@@ -77,6 +77,8 @@ def _controllers(profile: Profile) -> Component:
         "service-cluster-ip-range": profile.service_cidr,
         "load-balancer-range": profile.balancer_cidr if profile.runtime == "docker" else "",
     }
+    if profile.scheduler_config:
+        flags["scheduler-config"] = profile.scheduler_config
     return Component("controllers", "controllers.main", ("--no-leader-elect", *_argv(flags)))
 
 

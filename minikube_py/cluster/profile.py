@@ -48,6 +48,7 @@ class Profile:
     runtime: str = "docker"
     gpus: str = ""
     listen: str = ""
+    scheduler_config: str = ""
     cpu_milli: int = 1000
     memory_bytes: int = 1 << 30
     next_node: int = 1

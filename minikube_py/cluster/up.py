@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ class Wish(NamedTuple):
     port: int | None = None
     merge_kubeconfig: bool = True
     listen: str | None = None
+    scheduler_config: str | None = None
 
 
 def up(wish: Wish, progress: Progress) -> Profile:
@@ -82,7 +84,8 @@ def _desired(wish: Wish) -> Profile:
         grown = existing.with_nodes(wish.nodes - len(existing.nodes))
     listen = grown.listen if wish.listen is None else wish.listen
     gpus = _gpu_file(wish.gpus) or grown.gpus
-    return replace(grown, timing=wish.timing or grown.timing, gpus=gpus, listen=listen)
+    scheduling = _scheduler_config(wish.scheduler_config) or grown.scheduler_config
+    return replace(grown, timing=wish.timing or grown.timing, gpus=gpus, listen=listen, scheduler_config=scheduling)
 
 
 def _networked(profile: Profile) -> Profile:
@@ -110,19 +113,37 @@ def _new_profile(wish: Wish) -> Profile:
     fresh = Profile(
         wish.name, index, port, store=wish.store or "sqlite", timing=wish.timing or "classroom",
         runtime=runtime, gpus=_gpu_file(wish.gpus), cpu_milli=cpu, memory_bytes=memory, listen=wish.listen or "",
+        scheduler_config=_scheduler_config(wish.scheduler_config),
     )  # fmt: skip
     return fresh.with_nodes(nodes)
 
 
 def _gpu_file(path: str | None) -> str:
+    def check(file: Path) -> None:
+        from kubelet.devices.simulation import load
+
+        load(file, "")
+
+    return _checked(path, "GPU description", check)
+
+
+def _scheduler_config(path: str | None) -> str:
+    def check(file: Path) -> None:
+        from controllers.scheduler.config import load
+
+        load(str(file))
+
+    return _checked(path, "scheduler configuration", check)
+
+
+def _checked(path: str | None, what: str, check: Callable[[Path], object]) -> str:
+    """The file's full path once it has been read without complaint; "" when none was named."""
     if not path:
         return ""
     if not Path(path).is_file():
-        raise ClusterError(f"no such GPU description: {path}")
-    from kubelet.devices.simulation import load
-
+        raise ClusterError(f"no such {what}: {path}")
     try:
-        load(Path(path), "")
+        check(Path(path))
     except (OSError, ValueError) as error:
         raise ClusterError(str(error)) from None
     return str(Path(path).resolve())

@@ -5,9 +5,12 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from controllers.scheduler.config import Configuration, ProfileConfig
 from controllers.scheduler.cycle import Search
+from controllers.scheduler.framework import Handle
+from controllers.scheduler.main import SchedulerOptions
 from controllers.scheduler.podinfo import PodInfo, pod_info
-from controllers.scheduler.profile import default_profile
+from controllers.scheduler.profile import build
 from controllers.scheduler.snapshot import Snapshot
 from minikube_py.api.gvr import GVR
 from minikube_py.api.types import Obj
@@ -62,10 +65,19 @@ def spread(key: str, labels: Mapping[str, str], skew: int = 1, **more: Any) -> O
     }  # fmt: skip
 
 
-class Core:
-    """The decision part alone. `objects`: what listers find, by plural."""
+def options(*profiles: str | ProfileConfig) -> SchedulerOptions:
+    """Of a scheduler that serves these profiles (by name: the default plugins), its ties broken alike every time."""
+    named = [ProfileConfig(profile) if isinstance(profile, str) else profile for profile in profiles]
+    return SchedulerOptions(Configuration(tuple(named)), seed=1)
 
-    def __init__(self, nodes: Sequence[Obj] = (), *, seed: int = 1, **objects: list[Obj]) -> None:
+
+class Core:
+    """The decision part alone. `configured`: its profile; `objects`: what listers find, by plural."""
+
+    def __init__(
+        self, nodes: Sequence[Obj] = (), *, seed: int = 1, configured: ProfileConfig | None = None, **objects: list[Obj]
+    ) -> None:
+        configured = configured or ProfileConfig()
         self.snapshot = Snapshot()
         for each in nodes:
             self.snapshot.set_node(each)
@@ -75,7 +87,8 @@ class Core:
             return [o for o in found if not namespace or o["metadata"].get("namespace") == namespace]
 
         client: Any = None  # nothing here binds
-        self.profile = default_profile(client, lister, lambda name: {"kubernetes.io/metadata.name": name})
+        handle = Handle(client, lister, lambda name: {"kubernetes.io/metadata.name": name})
+        self.profile = build(configured.scheduler_name, configured.points, configured.args, handle)
         self.search = Search(self.profile, random.Random(seed))
 
     def place(self, pod: PodInfo) -> str:

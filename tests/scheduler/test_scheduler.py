@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from controllers.scheduler.main import Scheduler, SchedulerOptions, start
+from controllers.scheduler.config import ProfileConfig, expand
+from controllers.scheduler.main import Scheduler, start
 from minikube_py.api import meta
 from minikube_py.api.clock import REAL
 from minikube_py.api.gvr import EVENTS, NODES, PODS
 from minikube_py.api.types import Obj
 from minikube_py.client.informer import SharedInformers
 from minikube_py.client.rest import Client
+from tests import harness
 from tests.harness import eventually
-from tests.scheduler.build import node, pod
+from tests.scheduler.build import node, options, pod
 
 
 class Cluster:
@@ -24,9 +26,9 @@ class Cluster:
         self.running: list[tuple[Scheduler, SharedInformers]] = []
         self.nodes: list[str] = []
 
-    def start(self, client: Client | None = None) -> Scheduler:
+    def start(self, client: Client | None = None, *more: ProfileConfig) -> Scheduler:
         informers = SharedInformers(client or self.client)
-        scheduler = start(client or self.client, informers, REAL, SchedulerOptions(self.namespace, seed=1))
+        scheduler = start(client or self.client, informers, REAL, options(self.namespace, *more))
         informers.start()
         self.running.append((scheduler, informers))
         return scheduler
@@ -46,7 +48,7 @@ class Cluster:
         return meta.name_of(stored)
 
     def add_pod(self, name: str, **more: Any) -> Obj:
-        made = pod(name, namespace=self.namespace, schedulerName=self.namespace, **more)
+        made = pod(name, namespace=self.namespace, **{"schedulerName": self.namespace, **more})
         made["spec"].setdefault("nodeSelector", {"test": self.namespace})
         made["spec"].setdefault("tolerations", [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}])
         del made["metadata"]["uid"], made["status"]
@@ -183,3 +185,23 @@ def test_a_pod_that_stays_pending_causes_no_writes(cluster: Cluster) -> None:
             scheduler.queue.happened("NodeAdd")
     eventually(lambda: (scheduler.explain(cluster.namespace, "p") or {}).get("attempt", 0) >= 2)
     assert cluster.pod("p")["metadata"]["resourceVersion"] == before
+
+
+def test_two_profiles_and_a_gang_that_is_bound_together(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(harness.ROOT / "examples" / "scheduler"))
+    plugins = {"multiPoint": {"enabled": [{"name": "gang:Gang"}]}}
+    gang = ProfileConfig(f"{cluster.namespace}-gang", expand(plugins))
+    cluster.add_node("one", cpu="4")
+    cluster.start(None, gang)
+
+    def join(name: str) -> None:
+        cluster.add_pod(name, labels={"gang": "g", "gang-size": "3"}, schedulerName=gang.scheduler_name)
+
+    join("a")
+    join("b")
+    cluster.add_pod("alone")
+    eventually(lambda: cluster.where("alone"), what="the pod of the other profile")
+    assert not cluster.where("a") and not cluster.where("b"), "two of three have a place, none is bound"
+    join("c")
+    eventually(lambda: all(map(cluster.where, ("a", "b", "c"))), what="the whole gang")
+    assert cluster.messages("alone", "Scheduled") and cluster.messages("c", "Scheduled")

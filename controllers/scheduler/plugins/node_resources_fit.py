@@ -8,6 +8,7 @@ Upstream: pkg/scheduler/framework/plugins/noderesources/{fit,least_allocated,mos
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from controllers.scheduler.framework import (
     MAX_SCORE,
@@ -57,7 +58,7 @@ def _ratio(shape: Sequence[Obj]) -> Strategy:
 def _interpolate(points: Sequence[tuple[int, int]], percent: int) -> int:
     if percent <= points[0][0]:
         return points[0][1]
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
+    for (left, low), (right, high) in pairwise(points):
         if percent <= right:
             return low + int((high - low) * (percent - left) / (right - left))
     return points[-1][1]

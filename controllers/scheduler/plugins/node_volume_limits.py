@@ -12,6 +12,7 @@ from controllers.scheduler.volume_facts import Facts
 from minikube_py.api import volumes as v
 from minikube_py.api.gvr import CSINODES
 from minikube_py.api.meta import name_of
+from minikube_py.api.types import Obj
 
 
 class NodeVolumeLimits(f.Plugin):
@@ -21,6 +22,11 @@ class NodeVolumeLimits(f.Plugin):
 
     def __init__(self, lister: f.Lister) -> None:
         self._lister = lister
+
+    @classmethod
+    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
+        f.only(args)
+        return cls(handle.lister)
 
     def pre_filter(self, cycle: f.Cycle) -> f.PreFilter:
         wanted = set(self._volumes(cycle.pod, {}))

@@ -39,7 +39,8 @@ from minikube_py.api.types import Obj
 
 _HOSTNAME, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 _DEFAULTS: tuple[Obj, ...] = tuple(
-    {"topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": "ScheduleAnyway"} for key, skew in ((_HOSTNAME, 3), (_ZONE, 5))
+    {"topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": "ScheduleAnyway"}
+    for key, skew in ((_HOSTNAME, 3), (_ZONE, 5))
 )
 
 

@@ -54,9 +54,13 @@ class VolumeBinding(f.Plugin):
 
     def __init__(self, client: Client, lister: f.Lister) -> None:
         self._client, self._lister = client, lister
-        self._promised: dict[
-            str, tuple[Choice, set[str]]
-        ] = {}  # claim key → what it gets, and the pods (uid) that wait
+        # claim key → what it gets, and the pods (uid) that wait for it
+        self._promised: dict[str, tuple[Choice, set[str]]] = {}
+
+    @classmethod
+    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
+        f.only(args)
+        return cls(handle.client, handle.lister)
 
     # -- where can it go ----------------------------------------------------------------------------------------------
 
@@ -149,7 +153,7 @@ class VolumeBinding(f.Plugin):
             if claim is None or v.is_fully_bound(claim):
                 del self._promised[key]
 
-    def pre_bind(self, cycle: f.Cycle, node: str) -> f.PreBind:
+    def pre_bind(self, cycle: f.Cycle, node: str) -> f.Readiness:
         """Write the choices, then wait until the binder (and a provisioner) has made bindings of them."""
         state: _State | None = cycle.state.get(_STATE)
         choices = state.chosen.get(node) if state else None

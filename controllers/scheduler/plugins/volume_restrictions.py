@@ -10,6 +10,7 @@ from typing import ClassVar
 from controllers.scheduler import framework as f
 from controllers.scheduler.volume_facts import Facts
 from minikube_py.api import volumes as v
+from minikube_py.api.types import Obj
 
 
 class VolumeRestrictions(f.Plugin):
@@ -21,6 +22,11 @@ class VolumeRestrictions(f.Plugin):
 
     def __init__(self, lister: f.Lister) -> None:
         self._lister = lister
+
+    @classmethod
+    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
+        f.only(args)
+        return cls(handle.lister)
 
     def pre_filter(self, cycle: f.Cycle) -> f.PreFilter:
         names = {claim.name for claim in v.claims_of(cycle.pod.pod)}

@@ -9,6 +9,7 @@ from typing import ClassVar
 from controllers.scheduler import framework as f
 from controllers.scheduler.volume_facts import Facts
 from minikube_py.api.meta import labels_of
+from minikube_py.api.types import Obj
 from minikube_py.api.volumes import claims_of
 
 _KEYS = (
@@ -27,6 +28,11 @@ class VolumeZone(f.Plugin):
 
     def __init__(self, lister: f.Lister) -> None:
         self._lister = lister
+
+    @classmethod
+    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
+        f.only(args)
+        return cls(handle.lister)
 
     def pre_filter(self, cycle: f.Cycle) -> f.PreFilter:
         names = [claim.name for claim in claims_of(cycle.pod.pod)]
