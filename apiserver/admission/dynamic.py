@@ -6,7 +6,6 @@ few comparisons while there are no webhooks and policies, and every server follo
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from apiserver.admission.attributes import Attributes
@@ -16,7 +15,6 @@ from apiserver.webhooks import Webhooks
 from minikube_py.api.types import Obj
 
 T = TypeVar("T")
-_THREADS = 8
 
 
 class Snapshot(Generic[T]):
@@ -45,7 +43,6 @@ class Dynamic:
         from apiserver.admission import policies, webhook_hooks
 
         self.store, self.webhooks, self.authorizer, self.metrics = store, webhooks, authorizer, metrics
-        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="policy")
         self.mutating_hooks = Snapshot(store, ["mutatingwebhookconfigurations"], webhook_hooks.compiled)
         self.validating_hooks = Snapshot(store, ["validatingwebhookconfigurations"], webhook_hooks.compiled)
         kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")

@@ -8,11 +8,11 @@ Upstream: staging/src/k8s.io/apiserver/pkg/admission/plugin/policy/mutating/{dis
 
 from collections.abc import Iterator
 
-from apiserver import waiting
 from apiserver.admission import dynamic
 from apiserver.admission.attributes import CREATE, UPDATE, Attributes, kind_of
 from apiserver.admission.forms import Forms
 from apiserver.admission.policies import Invocation, Judge, invocations
+from apiserver.cel import threads
 from apiserver.cel.objects import ObjectValue
 from apiserver.cel.program import CompileError, EvaluationError
 from apiserver.cel.values import from_cel
@@ -39,7 +39,7 @@ def admit(attributes: Attributes) -> None:
         return
     found = list(invocations(policies, attributes))
     if found:
-        waiting.result(server.threads.submit(_mutate_all, found, attributes))
+        threads.run(_mutate_all, found, attributes)
 
 
 def _mutate_all(found: list[Invocation], attributes: Attributes) -> None:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import orjson
 
-from apiserver import waiting
 from apiserver.admission import dynamic
 from apiserver.admission.attributes import Attributes
 from apiserver.admission.forms import Forms
 from apiserver.admission.policies import Binding, Invocation, Judge, Policy, invocations
+from apiserver.cel import threads
 from apiserver.cel.program import CompileError, EvaluationError, Overspent
 from minikube_py.api import errors
 from minikube_py.api.errors import APIError
@@ -39,7 +39,7 @@ def check(attributes: Attributes) -> None:
         return
     found = list(invocations(policies, attributes))
     if found:
-        waiting.result(server.threads.submit(_judge_all, found, attributes))
+        threads.run(_judge_all, found, attributes)
 
 
 def _judge_all(found: list[Invocation], attributes: Attributes) -> None:

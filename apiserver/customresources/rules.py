@@ -9,15 +9,17 @@ Upstream: apiextensions-apiserver/pkg/apiserver/schema/cel/{compilation,validati
 import re
 from typing import Any
 
-from apiserver.cel import program
+from apiserver.cel import cost, program
 from apiserver.cel.optional import Optional
+from apiserver.cel.program import Budget
 from apiserver.cel.values import escape, to_cel
 from apiserver.customresources.values import ABSENT
-from apiserver.strategies.checks import invalid, required, unsupported
+from apiserver.strategies.checks import forbidden, invalid, required, unsupported
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 
 _KEY = "x-kubernetes-validations"
+_BUDGET = 10_000_000
 _REASONS = {
     "FieldValueInvalid": "Invalid value", "FieldValueForbidden": "Forbidden", "FieldValueRequired": "Required value",
     "FieldValueDuplicate": "Duplicate value",
@@ -53,24 +55,42 @@ def _with_meta(schema: Obj) -> Obj:
 def check(rules: Rules, value: Any, old: Any = ABSENT, path: str = "") -> list[Cause]:
     """What the rules say against a value; `old` is what it was before."""
     found: list[Cause] = []
-    _walk(rules, value, old, path, found)
+    try:
+        _walk(rules, value, old, path, found, Budget(_BUDGET))
+    except _Enough as end:
+        found.append(end.cause)
     return found
 
 
-def _walk(rules: Rules, value: Any, old: Any, path: str, found: list[Cause]) -> None:
+class _Enough(Exception):
+    """What may be spent on one object is spent; `cause` says so."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _walk(rules: Rules, value: Any, old: Any, path: str, found: list[Cause], budget: Budget) -> None:
     if value is None or (old is not ABSENT and old == value):
         return
     for rule in rules.own:
-        found += _judge(rule, rules.schema, value, old, path)
+        found += _judge(rule, rules.schema, value, old, path, budget)
     if isinstance(value, dict):
         before = old if isinstance(old, dict) else {}
         for key, item in value.items():
             if (inner := rules.properties.get(key) or rules.additional) is not None:
-                _walk(inner, item, before.get(key, ABSENT), f"{path}.{key}" if path else key, found)
+                _walk(inner, item, before.get(key, ABSENT), f"{path}.{key}" if path else key, found, budget)
     elif isinstance(value, list) and rules.items is not None:
         before_items = _by_keys(old, rules.schema)
         for index, item in enumerate(value):
-            _walk(rules.items, item, before_items.get(_keys(item, rules.schema), ABSENT), f"{path}[{index}]", found)
+            _walk(
+                rules.items,
+                item,
+                before_items.get(_keys(item, rules.schema), ABSENT),
+                f"{path}[{index}]",
+                found,
+                budget,
+            )
 
 
 def _keys(item: Any, schema: Obj) -> str:
@@ -85,7 +105,7 @@ def _by_keys(old: Any, schema: Obj) -> dict[str, Any]:
     return {_keys(item, schema): item for item in old}
 
 
-def _judge(rule: Obj, schema: Obj, value: Any, old: Any, path: str) -> list[Cause]:
+def _judge(rule: Obj, schema: Obj, value: Any, old: Any, path: str, budget: Budget) -> list[Cause]:
     text: str = rule["rule"]
     variables = {"self": to_cel(value, schema)}
     if _OLD.search(text):
@@ -98,12 +118,17 @@ def _judge(rule: Obj, schema: Obj, value: Any, old: Any, path: str) -> list[Caus
     message = rule.get("message") or f"failed rule: {text.strip()}"
     shown = schema.get("type") or "object"
     try:
-        if program.compile(text).evaluate(variables):
+        if program.compile(text).evaluate(variables, budget):
             return []
         if rule.get("messageExpression"):
-            made = program.compile(rule["messageExpression"]).evaluate(variables)
+            made = program.compile(rule["messageExpression"]).evaluate(variables, budget)
             message = str(made).strip() or message
+    except program.Overspent as error:
+        raise _Enough(invalid(path, shown, str(error))) from None
     except (program.EvaluationError, program.CompileError) as error:
+        if str(error) == program.OVERSPENT:
+            why = "no further validation rules will be run due to call cost exceeds limit for rule"
+            raise _Enough(invalid(path, shown, f"'{error}': {why}: {message}")) from None
         return [invalid(path, shown, f"{error} evaluating rule: {message}")]
     at = _field(path, rule.get("fieldPath") or "")
     reason = rule.get("reason") or "FieldValueInvalid"
@@ -119,8 +144,12 @@ def _field(path: str, below: str) -> str:
 # ---- when a definition is written ------------------------------------------------------------------------------------
 
 
-def problems(schema: Obj, path: str, *, root: bool = False) -> list[Cause]:
-    """What is wrong with the rules of one schema themselves (not of those inside it)."""
+def problems(schema: Obj, path: str, count: int | None, *, root: bool = False) -> tuple[list[Cause], int]:
+    """What is wrong with the rules of one schema themselves (not of those inside it), and what they may cost.
+
+    In: `count` how many such values an object can have; None when nothing but its size limits it.
+    """
+    total, count = 0, cost.cardinality(schema) if count is None else count
     found: list[Cause] = []
     typed = _with_meta(schema) if root or schema.get("x-kubernetes-embedded-resource") else schema
     for index, rule in enumerate(schema.get(_KEY) or ()):
@@ -134,8 +163,16 @@ def problems(schema: Obj, path: str, *, root: bool = False) -> list[Cause]:
             found.append(invalid(f"{at}.message", rule["message"], "message must be non-empty if specified"))
         for key in ("rule", "messageExpression"):
             if rule.get(key):
-                found += _compiles(rule[key], f"{at}.{key}", typed, key)
-    return found
+                wrong = _compiles(rule[key], f"{at}.{key}", typed, key)
+                found += wrong
+                if not wrong:
+                    estimated = cost.estimate(program.compile(rule[key]).tree, typed) * count
+                    total += estimated
+                    if estimated > cost.PER_RULE:
+                        found.append(
+                            forbidden(f"{at}.{key}", cost.too_much("estimated rule cost", estimated, cost.PER_RULE))
+                        )
+    return found, total
 
 
 def _compiles(text: str, path: str, schema: Obj, what: str) -> list[Cause]:

@@ -9,6 +9,7 @@ pkg/apis/apiextensions/validation/validation.go (ValidateCustomResourceDefinitio
 from typing import Any
 
 from apiserver import regex
+from apiserver.cel import cost
 from apiserver.customresources import rules, structural, values
 from apiserver.strategies.checks import forbidden, invalid, required, unsupported
 from minikube_py.api.clone import clone
@@ -264,13 +265,20 @@ def _complete(inner: Obj, outer: Obj | None, inner_path: str, path: str, found: 
 # ---- rules and defaults ------------------------------------------------------------------------------------------------
 
 
-def _rules(schema: Obj, path: str, found: list[Cause], *, root: bool = False) -> None:
-    found += rules.problems(schema, path, root=root)
+def _rules(schema: Obj, path: str, found: list[Cause], count: int | None = 1, *, root: bool = False) -> int:
+    """Out: what all rules may cost together. In: `count` how many such values an object can have, None for any number."""
+    wrong, total = rules.problems(schema, path, count, root=root)
+    found += wrong
     for name, inner in (schema.get("properties") or {}).items():
-        _rules(inner, f"{path}.properties[{name}]", found)
+        total += _rules(inner, f"{path}.properties[{name}]", found, count)
     for key in ("items", "additionalProperties"):
         if isinstance(inner := schema.get(key), dict):
-            _rules(inner, f"{path}.{key}", found)
+            most = cost.most(schema)
+            total += _rules(inner, f"{path}.{key}", found, None if most is None or count is None else count * most)
+    if root and total > cost.PER_DEFINITION:
+        what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+        found.append(forbidden(path, cost.too_much(what, total, cost.PER_DEFINITION)))
+    return total
 
 
 def _defaults(schema: Obj, path: str, found: list[Cause]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from apiserver.cel import threads
 from apiserver.customresources import printing, rules, scale, structural, values
 from apiserver.customresources.structural import Structural
 from apiserver.printers.columns import Column
@@ -156,7 +157,7 @@ class Version:
         return rules.Rules(self.structural.json, root=True)
 
     def _judge(self, new: Obj, old: Any = values.ABSENT) -> list[Cause]:
-        return rules.check(self._rules, new, old) if self._rules else []
+        return threads.run(rules.check, self._rules, new, old) if self._rules else []
 
     def _changed(self, new: Obj, old: Obj) -> bool:
         aside = {"metadata", "apiVersion", "status"} if "status" in self.subresources else {"metadata", "apiVersion"}

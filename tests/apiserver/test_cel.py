@@ -8,6 +8,8 @@ from apiserver.cel import program, typecheck
 from apiserver.cel.program import Budget, CompileError, EvaluationError, Overspent
 from apiserver.cel.types import BOOL, DYN, INT, STRING, List, Map, Type, struct
 from apiserver.cel.values import from_cel, to_cel
+from apiserver.customresources import rules, schema_checks
+from minikube_py.api.types import Obj
 
 OBJECT = {
     "name": "a",
@@ -155,3 +157,51 @@ def test_any_text_is_judged(text: str) -> None:
         made.evaluate({"object": to_cel(OBJECT), "x": to_cel(1)}, Budget(100_000))
     except (CompileError, EvaluationError):
         pass
+
+
+# ---- what rules of custom resources may cost -------------------------------------------------------------------------------
+
+
+def _schema(rule: str, **limits: int) -> Obj:
+    inner = {"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [{"rule": rule}], **limits}
+    spec = {"type": "object", "properties": {"x": {"type": "array", "items": inner, **limits}}}
+    return {"type": "object", "properties": {"spec": spec}}
+
+
+def _problems(schema: Obj) -> str:
+    return "\n".join(cause.message for cause in schema_checks.validate(schema, "schema"))
+
+
+def test_a_rule_over_lists_without_limits_costs_too_much() -> None:
+    rule = "self.all(s, s == 'string constant')"
+    assert "estimated rule cost exceeds budget by factor of more than 100x" in _problems(_schema(rule))
+    assert not _problems(_schema(rule, maxItems=100))
+    assert "estimated rule cost exceeds budget by factor of 2" in _problems(
+        _schema("self.all(a, self.all(b, a == b))", maxItems=190)
+    )
+
+
+def test_usual_rules_cost_little() -> None:
+    numbers = {"type": "array", "maxItems": 725, "items": {"type": "integer"}}
+    rules = [
+        {"rule": "self.large.all(x, self.large.all(y, y == x))"},
+        {"rule": "!has(self.name) || self.name.startsWith('a')"},
+    ]
+    spec = {
+        "type": "object",
+        "properties": {"large": numbers, "name": {"type": "string"}},
+        "x-kubernetes-validations": rules,
+    }
+    assert not _problems({"type": "object", "properties": {"spec": spec}})
+
+
+def test_a_rule_that_costs_too_much_ends_the_judging() -> None:
+    numbers = {"type": "array", "maxItems": 725, "items": {"type": "integer"}}
+    rule = {"rule": "self.all(x, self.all(y, y == x))"}
+    schema = {
+        "type": "object",
+        "properties": {"large": {**numbers, "x-kubernetes-validations": [rule, {"rule": "false"}]}},
+    }
+    found = rules.check(rules.Rules(schema, root=True), {"large": [20] * 725})
+    assert len(found) == 1
+    assert "call cost exceeds limit for rule" in found[0].message
