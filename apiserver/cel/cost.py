@@ -2,7 +2,8 @@
 
 Who calls it: validation of CustomResourceDefinitions. Invariant: pure; the estimate is never above upstream's, so no rule
 is refused that upstream takes: what is not understood costs nothing.
-Upstream: cel-go/checker/cost.go, apiserver/pkg/cel/common/schemas.go, apiextensions-apiserver/pkg/apis/apiextensions/validation.
+Upstream: cel-go/checker/cost.go, apiserver/pkg/cel/common/schemas.go, apiextensions-apiserver/pkg/apis/apiextensions/
+validation.
 """
 
 from collections.abc import Mapping
