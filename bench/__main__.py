@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import click
 
-from bench import api, cycle, failover, figures, machine, pods, resources, scale, startup, wrk
+from bench import api, cycle, failover, figures, machine, network, pods, resources, scale, startup, wrk
 from bench.figures import Figure
 from bench.target import Options, Target, state_directory
 from minikube_py.api.errors import APIError
@@ -41,6 +41,7 @@ MEASUREMENTS = {
     "api": Measurement("API throughput and watch fan-out", api.measure),
     "wrk": Measurement("API reads by wrk, a second opinion", wrk.measure),
     "pods": Measurement("pod to Ready, Deployment available, deletion", pods.measure),
+    "network": Measurement("Services and DNS: changes, connections, answers", network.measure, anywhere=False),
     "failover": Measurement("node stop to replacements Ready", failover.measure, anywhere=False),
     "cycle": Measurement("scheduling cycle alone, pods/s", cycle.measure, anywhere=False, cluster=False),
     "scale": Measurement("pods created and bound on bare nodes", scale.measure, cluster=False, default=False),

@@ -110,7 +110,21 @@ class EndpointSlice:
                 endpoint["zone"] = zone
         if name := hostname(service, pod):
             endpoint["hostname"] = name
+        if hints := _hints(service["spec"].get("trafficDistribution") or "", endpoint):
+            endpoint["hints"] = hints
         return endpoint
+
+
+def _hints(distribution: str, endpoint: Obj) -> Obj:
+    """For whom a ready endpoint is meant; the proxies heed hints only if all ready endpoints of a Service have them."""
+    if not endpoint["conditions"]["ready"] or not distribution.startswith("Prefer"):
+        return {}
+    hints: Obj = {}
+    if "zone" in endpoint:
+        hints["forZones"] = [{"name": endpoint["zone"]}]
+    if distribution == "PreferSameNode" and "nodeName" in endpoint:
+        hints["forNodes"] = [{"name": endpoint["nodeName"]}]
+    return hints
 
 
 def _labels(service: Obj) -> dict[str, str]:

@@ -115,6 +115,7 @@ class Kubelet:
 
         self.extras: list[ServiceProxy | DNSServer | PolicyAgent] = []
         self.isolate: Callable[[Obj, str], None] = lambda pod, ip: None
+        self.pages: dict[tuple[str, ...], Callable[[], str]] = {}  # what parts of this kubelet publish besides
         if options.service_proxy:
             policies = PolicyAgent(self.informers, options.profile, options.node_name, clock)
             self.extras, self.isolate = [policies], policies.isolate
@@ -127,6 +128,7 @@ class Kubelet:
         )
         if options.service_proxy:
             dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
+            self.pages["metrics", "dns"] = dns.cache.metrics
             zone = "topology.kubernetes.io/zone"
 
             def scope() -> Scope:
@@ -148,7 +150,7 @@ class Kubelet:
 
         self.devices.start(devices_changed)
         collector = Collector(options, self.runtime, self.manager, self.node.cgroups, meter.disk_of, clock)
-        reports = Reports(collector, self.runtime, self.manager, info, self.node.probes.counts)
+        reports = Reports(collector, self.runtime, self.manager, info, self.node.probes.counts, self.pages)
         self.server = KubeletServer(
             options, self.runtime, self.manager, reports, Gate(client, options.node_name, clock), clock
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kubelet.network import dns_message as message
+from kubelet.network.dns_cache import Cache, until
 from kubelet.network.dns_message import Question
 from kubelet.network.dns_records import NOERROR, Answer, Record, Records
 from kubelet.network.dns_upstream import Upstream
@@ -28,7 +29,7 @@ from minikube_py.client.informer import SharedInformers
 
 log = logging.getLogger(__name__)
 
-_CACHE_SIZE, _TCP_IDLE, _TCP_MAX, _CNAME_MAX = 2000, 10.0, 200, 8
+_TCP_IDLE, _TCP_MAX, _CNAME_MAX = 10.0, 200, 8
 _OTHER_PORT = 1053
 Send = Callable[[bytes], None]
 
@@ -46,9 +47,7 @@ class DNSServer:
         self._selector = selectors.DefaultSelector()
         servers = host_resolvers(address) if upstreams is None else upstreams
         self._upstream = Upstream(servers, self._selector, clock)
-        self._cache: dict[bytes, tuple[float, bytes]] = {}  # of others, by question: until when, reply without its id
-        self._own: dict[bytes, tuple[int, bytes]] = {}  # of the cluster: at which generation of the informers
-        self._generation = 0
+        self.cache = Cache()
         for informer in (informers.of(SERVICES), informers.of(ENDPOINTSLICES)):
             informer.add_handler(self._changed)
         self._connections: dict[socket.socket, tuple[bytearray, float]] = {}
@@ -115,7 +114,7 @@ class DNSServer:
         self._selector.close()
 
     def _changed(self, _old: Obj | None, _new: Obj | None) -> None:
-        self._generation += 1
+        self.cache.generation += 1
 
     # -- UDP and TCP --------------------------------------------------------------------------------------------------
 
@@ -186,14 +185,15 @@ class DNSServer:
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _handle(self, data: bytes, send: Send, *, tcp: bool) -> None:
-        generation = self._generation
-        own, cached = self._own.get(data[2:]), self._cache.get(data[2:])
-        if own is not None and own[0] == generation and not tcp:
-            send(data[:2] + own[1])
+        cache = self.cache
+        cache.requests["tcp" if tcp else "udp"] += 1
+        generation = cache.generation
+        known = None if tcp else cache.find(data[2:], self._clock.monotonic())
+        if known is not None:
+            cache.rcodes[known[1] & 15] += 1
+            send(data[:2] + known)
             return
-        if cached is not None and cached[0] > self._clock.monotonic():
-            send(data[:2] + cached[1])
-            return
+        send = self._counting(send)
         question = message.parse(data)
         if question is None:
             return
@@ -201,9 +201,10 @@ class DNSServer:
         address = message.reverse_address(question.name)
         if self.records.owns(question.name):
             answer = self.records.answer(question.name, question.kind)
-            # Several are shuffled for every question, and where a CNAME leads others may change.
-            if not tcp and (not answer.records or (len(answer.records) == 1 and answer.records[0].type != "CNAME")):
-                send = self._remembering(send, data[2:], generation)
+            if not tcp and not any(
+                record.type == "CNAME" for record in answer.records
+            ):  # where that leads others may change
+                send = self._remembering(send, data[2:], generation, shuffled=len(answer.records) > 1)
             self._answer_own(question, answer, send, room)
         elif address and (name := self.records.reverse(address)):
             found = (Record(question.name, "PTR", name),) if question.kind in ("PTR", "ANY") else ()
@@ -211,11 +212,16 @@ class DNSServer:
         else:
             self._forward(question, data, send, tcp=tcp)
 
-    def _remembering(self, send: Send, question: bytes, generation: int) -> Send:
+    def _remembering(self, send: Send, question: bytes, generation: int, *, shuffled: bool) -> Send:
         def both(reply: bytes) -> None:
-            if len(self._own) >= _CACHE_SIZE:
-                self._own.clear()
-            self._own[question] = (generation, reply[2:])
+            self.cache.keep_own(question, generation, reply[2:], shuffled=shuffled)
+            send(reply)
+
+        return both
+
+    def _counting(self, send: Send) -> Send:
+        def both(reply: bytes) -> None:
+            self.cache.rcodes[reply[3] & 15] += 1
             send(reply)
 
         return both
@@ -242,6 +248,7 @@ class DNSServer:
                 made.add_answer(record)
             send(message.fit(made, room))
 
+        self.cache.forwards += 1
         self._upstream.ask(bytes(message.query(target, question.kind).pack()), complete, tcp=False)
 
     def _forward(self, question: Question, data: bytes, send: Send, *, tcp: bool) -> None:
@@ -251,11 +258,10 @@ class DNSServer:
                 return
             seconds = 0 if tcp else message.lifetime(reply)
             if seconds:
-                if len(self._cache) >= _CACHE_SIZE:
-                    self._cache.clear()
-                self._cache[data[2:]] = (self._clock.monotonic() + min(seconds, 300), reply[2:])
+                self.cache.keep_others(data[2:], reply[2:], until(self._clock.monotonic(), seconds))
             send(data[:2] + reply[2:])
 
+        self.cache.forwards += 1
         self._upstream.ask(data, complete, tcp=tcp)
 
 

@@ -49,7 +49,7 @@ class Table:
 
         Raises NftError; the table is then as before, and the next call starts from scratch.
         """
-        if check and self._applied is not None and not intact(self._applied):
+        if check and self._applied is not None and not self.intact():
             log.warning("nftables table %s was changed by somebody else; writing it again", wanted.table)
             self._applied = None
         before, self._applied = self._applied, None
@@ -65,6 +65,10 @@ class Table:
             run(text)
         self._applied, self._removed = wanted, False
         return text
+
+    def intact(self) -> bool:
+        """Whether the kernel still has what was applied last, by a cheap look: whoever flushes tables takes their hooks too."""
+        return self._applied is not None and intact(self._applied)
 
     def change(self, before: State, after: Ruleset, whole: Callable[[], Ruleset]) -> str:
         """Replace a part of the table: what it has of it, what it shall have. In: `whole` is the complete table, asked for only
@@ -164,9 +168,12 @@ def read_back(new: Ruleset) -> State | None:
 
 
 def intact(new: Ruleset) -> bool:
-    """Whether the table's chains are still what was applied (somebody may have flushed the whole ruleset)."""
-    found = {c["name"] for c in _listed("chains", "ip") if c.get("kind") == "chain" and c["table"] == new.table}
-    return found == set(new.chains) | set(new.base)
+    """Whether the table's first chain with a hook still has its rules (somebody may have flushed the whole ruleset)."""
+    name, (_, rules) = next(iter(new.base.items()))
+    try:
+        return len([o for o in _listed("chain", "ip", new.table, name) if o.get("kind") == "rule"]) == len(rules)
+    except NftError:
+        return False
 
 
 def _entries(elements: list[Any]) -> list[tuple[str, str]]:

@@ -96,6 +96,8 @@ class ServiceProxy:
 
     def _sync(self, *, check: bool) -> None:
         scope = self._scope()
+        if check and scope == self._served and not self._dirty and self._table.intact():
+            return
         if check or scope != self._served:
             self._served = None
             self._dirty.clear()
@@ -131,6 +133,10 @@ class Table:
         text = self._table.apply(self._layers.whole(frame(scope)), check=check)
         self._forget_stale_udp(scope, by_service)
         return text
+
+    def intact(self) -> bool:
+        """Whether the kernel still has what was applied last."""
+        return self._table.intact()
 
     def change(self, scope: Scope, changed: dict[str, list[ServicePort]]) -> str:
         """Some Services (by "namespace/name") now have these ports, the scope is as before. Raises nft.NftError."""

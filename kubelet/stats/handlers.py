@@ -6,7 +6,7 @@ Upstream: pkg/kubelet/server/server.go, pkg/kubelet/server/stats/handler.go.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from kubelet.asgi import Call, HttpError, in_thread
@@ -24,17 +24,19 @@ _NOT_FOUND = "404 page not found"
 
 
 class Reports:
-    """The pages of one kubelet."""
+    """The pages of one kubelet; `more` are those of other parts, by path."""
 
     def __init__(
-        self, collector: Collector, runtime: Runtime, pods: PodManager, info: Info, probes: ProbeCounts
-    ) -> None:
+        self, collector: Collector, runtime: Runtime, pods: PodManager, info: Info, probes: ProbeCounts,
+        more: Mapping[tuple[str, ...], Callable[[], str]],
+    ) -> None:  # fmt: skip
         self._collector, self._runtime, self._pods, self._options = collector, runtime, pods, collector.options
         self._pages: dict[tuple[str, ...], Callable[[], str]] = {
             ("metrics",): self._own,
             ("metrics", "resource"): lambda: pages.resources(self._snapshot()),
             ("metrics", "cadvisor"): lambda: pages.cadvisor(self._options, info, collector.snapshot()),
             ("metrics", "probes"): probes.text,
+            **more,
         }
 
     async def stats(self, call: Call) -> None:

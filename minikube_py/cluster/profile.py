@@ -222,9 +222,10 @@ def free_index(routed: frozenset[str] = frozenset()) -> int:
     """
     used = {profile.index for profile in load_all()}
     for index in range(MAX_PROFILES):
-        if index not in used and f"10.{FIRST_POD_NET + index}" not in routed:
+        if index not in used and not routed & {f"10.{FIRST_POD_NET + index}", f"10.{FIRST_SERVICE_NET + index}"}:
             return index
     raise ClusterError(
-        f"no address range from 10.{FIRST_POD_NET}.0.0/16 to 10.{FIRST_POD_NET + MAX_PROFILES - 1}.0.0/16 is free; "
+        f"no address range from 10.{FIRST_POD_NET}.0.0/16 to 10.{FIRST_POD_NET + MAX_PROFILES - 1}.0.0/16 is free "
+        f"together with its Services' (10.{FIRST_SERVICE_NET}.0.0/16 to 10.{FIRST_SERVICE_NET + MAX_PROFILES - 1}.0.0/16); "
         "take a profile down (minikube-py status --all) or see: ip route"
     )

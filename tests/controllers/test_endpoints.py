@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controllers.endpointslice_plan import plan
 from controllers.service_pods import Port
-from minikube_py.api.gvr import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, new_object
+from minikube_py.api.gvr import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, new_object
 from minikube_py.api.meta import labels_of, name_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
@@ -181,3 +181,35 @@ def test_plans_place_every_pod_once_and_settle(before: dict[int, int], after: di
         assert sum(len(s["endpoints"]) for s in world.values()) == len(places), "each pod in one slice"
         assert all(len(s["endpoints"]) <= 100 for s in world.values()) and world
         assert plan(service, {}, wanted(places), list(world.values())) == ([], [], []), "settled"
+
+
+def test_traffic_stays_near_where_the_service_wants_it(client: Client, namespace: str) -> None:
+    node = new_object(NODES, f"near-{namespace}")
+    node["metadata"]["labels"] = {"topology.kubernetes.io/zone": "here"}
+    client.create(NODES, node)
+    with running(client, *BOTH):
+        _service(client, namespace, trafficDistribution="PreferSameZone")
+        _service(client, namespace, "node", trafficDistribution="PreferSameNode")
+        _pod(client, namespace, "one", "10.1.0.1", nodeName=name_of(node))
+        _pod(client, namespace, "two", "10.1.0.2", ready=False, nodeName=name_of(node))
+
+        def hints(service: str) -> list[Obj | None]:
+            return [e.get("hints") for s in _slices(client, namespace, service) for e in s["endpoints"]]
+
+        zone, own = {"forZones": [{"name": "here"}]}, {"forNodes": [{"name": name_of(node)}]}
+        eventually(lambda: sorted(hints("web"), key=str) == [None, zone])
+        eventually(lambda: sorted(hints("node"), key=str) == [None, {**zone, **own}])
+        client.patch(SERVICES, "web", {"spec": {"trafficDistribution": None}}, namespace)
+        eventually(lambda: hints("web") == [None, None])
+    client.delete(NODES, name_of(node))
+
+
+def test_a_hundred_endpoints_to_a_slice_and_unready_ones_published(client: Client, namespace: str) -> None:
+    with running(client, *BOTH):
+        service = _service(client, namespace, publishNotReadyAddresses=True)
+        for number in range(101):
+            _pod(client, namespace, f"p{number}", f"10.2.0.{number}", ready=number % 2 == 0)
+        eventually(lambda: sum(_ready(client, namespace).values()) == 101, timeout=60)
+        slices = _slices(client, namespace)
+        assert sorted(len(s["endpoints"]) for s in slices) == [1, 100]
+        assert {s["metadata"]["ownerReferences"][0]["uid"] for s in slices} == {uid_of(service)}

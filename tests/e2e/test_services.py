@@ -1,7 +1,12 @@
 """Services: by name from a pod, by address from the host, following readiness."""
 
+import os
+import signal
+import socket
 import urllib.request
 from collections.abc import Callable
+
+from dnslib import DNSRecord
 
 from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES
 from minikube_py.api.types import Obj
@@ -76,6 +81,28 @@ def test_a_load_balancer_is_there_at_once_and_the_cli_says_where(cluster: Cluste
     assert "load balancer" in cluster.minikube("service", "front").stdout
     assert cluster.minikube("service", "kubernetes", "--url").stdout.startswith("https://10.")
     assert "there are: " in cluster.minikube("service", "nosuch", check=False).stderr
+
+
+def test_a_killed_name_server_is_back_and_shows_its_counts(cluster: Cluster) -> None:
+    node = cluster.profile.nodes[0]
+
+    def answers() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(0.2)
+            asking.connect((cluster.profile.node_ip(node), 53))
+            asking.send(DNSRecord.question("kubernetes.default.svc.cluster.local").pack())
+            try:
+                return bool(DNSRecord.parse(asking.recv(4096)).rr)
+            except OSError:
+                return False
+
+    harness.eventually(answers, what="DNS")
+    before = cluster.component(f"kubelet-{node.name}")
+    os.kill(before, signal.SIGKILL)
+    harness.eventually(lambda: cluster.component(f"kubelet-{node.name}") not in (0, before), what="a new kubelet")
+    harness.eventually(answers, what="DNS again")
+    page = cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/metrics/dns")
+    assert 'coredns_dns_responses_total{rcode="NOERROR"} 1' in page
 
 
 def test_endpoints_follow_readiness(cluster: Cluster, apply: Apply) -> None:

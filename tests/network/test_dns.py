@@ -284,6 +284,20 @@ def test_the_port_being_taken_is_a_plain_error(cluster: Cluster) -> None:
 
 
 @pytest.mark.netns
+def test_cached_answers_keep_taking_turns_and_are_counted(cluster: Cluster) -> None:
+    answers = {tuple(str(r.rdata) for r in cluster.ask("db.default.svc.cluster.local").rr) for _ in range(40)}
+    assert len(answers) > 1, "several orders, from the cache too"
+    assert len({frozenset(order) for order in answers}) == 1
+    text = cluster.server.cache.metrics()
+    counts = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert int(counts['coredns_dns_requests_total{proto="udp"}']) == 40
+    assert int(counts['coredns_dns_responses_total{rcode="NOERROR"}']) == 40
+    assert int(counts["coredns_cache_hits_total"]) == 32
+    cluster.ask("nosuch.default.svc.cluster.local")
+    cluster.ask("nosuch.default.svc.cluster.local")
+    assert 'rcode="NXDOMAIN"} 2' in cluster.server.cache.metrics(), "a negative answer is cached too"
+
+
 def test_port_53_of_a_host_with_a_name_server_of_its_own() -> None:
     """The cluster's DNS then answers on another port, where the proxy finds it."""
     netns = Netns()
