@@ -60,7 +60,7 @@ def test_who_finds_no_seat_is_told_to_come_again(narrow: APIServer, apiserver_ma
 
         extension.release.set()
         assert [one.result() for one in slow] == [200, 200]
-        assert plain("GET", "/version").status == 200
+        eventually(lambda: plain("GET", "/version").status == 200, what="a free seat")
 
 
 def _status(server: APIServer, method: str, path: str) -> int:
