@@ -77,7 +77,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
         resealing.start()
         custom_resources = CustomResourceController(store, server.registry, catalogue)
         custom_resources.start()
-        aggregation = AggregationController(server.registry, server.dialer, server.documents)
+        aggregation = AggregationController(server.registry, server.services, server.dialer, server.documents)
         aggregation.start()
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process

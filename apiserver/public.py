@@ -16,7 +16,7 @@ from apiserver.pipeline import Admitted, Handler, Response
 from apiserver.request import Request
 from apiserver.resources import table
 from apiserver.server import Server
-from minikube_py.api import errors
+from minikube_py.api import errors, exposition
 from minikube_py.api.schema import RELEASE
 from minikube_py.api.types import Obj
 
@@ -57,8 +57,12 @@ def version(server: Server, request: Request, admitted: Admitted) -> Response:
 
 
 def metrics(server: Server, request: Request, admitted: Admitted) -> Response:
-    text = server.metrics.render(sorted(server.store.sizes().items()))
-    return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+    lines = exposition.Lines()
+    lines.family("aggregator_unavailable_apiservice", "gauge", "1 for an APIService whose server cannot be used.")
+    for remote in server.services.remotes():
+        lines.sample("aggregator_unavailable_apiservice", (("name", remote.name),), not remote.available)
+    text = server.metrics.render(sorted(server.store.sizes().items())) + lines.text()
+    return Response(200, text.encode(), exposition.CONTENT_TYPE)
 
 
 def api_documents(server: Server, request: Request, admitted: Admitted) -> Response:

@@ -6,7 +6,7 @@ Upstream: kube-aggregator/pkg/apiserver/{apiserver,handler_apis}.go, pkg/apis/ap
 """
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from apiserver.aggregation import local
@@ -62,7 +62,8 @@ class APIServices:
         parts = path.split("/", 4)
         return found.get((parts[2], parts[3])) if len(parts) > 3 else None
 
-    def remotes(self) -> Iterable[Remote]:
+    def remotes(self) -> Collection[Remote]:
+        """Every group and version that another server serves."""
         return self._current().remote.values()
 
     def listed(self, rows: Iterable[Row]) -> list[GroupVersion]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from apiserver import services
 from apiserver.aggregation import availability, local
 from apiserver.aggregation.availability import Verdict
-from apiserver.aggregation.catalogue import COLLECTION, remote_of
+from apiserver.aggregation.catalogue import COLLECTION, APIServices, remote_of
 from apiserver.aggregation.dial import Dialer
 from apiserver.aggregation.documents import Documents
 from apiserver.auth.user import SERVER
@@ -47,8 +47,9 @@ class _Checked(NamedTuple):
 class AggregationController:
     """A background thread, and a few more while servers are asked."""
 
-    def __init__(self, registry: Registry, dialer: Dialer, documents: Documents) -> None:
-        self._registry, self._dialer, self._documents = registry, dialer, documents
+    def __init__(self, registry: Registry, services: APIServices, dialer: Dialer, documents: Documents) -> None:
+        self._registry, self._services, self._dialer, self._documents = registry, services, dialer, documents
+        self._registered: list[int] = []
         self._store, self._clock = registry.store, registry.clock
         self._row = table.get("apiregistration.k8s.io", "apiservices")
         self._checked: dict[str, _Checked] = {}
@@ -64,12 +65,11 @@ class AggregationController:
 
     def step(self) -> float:
         """Look at every APIService once. Out: the seconds until one must be looked at again."""
-        self._register()
-        there = self._registry.lister(_KIND)
-        remote = [service for service in there if service["spec"].get("service")]
-        for service in there:
-            if not service["spec"].get("service"):
-                self._say(service, availability.LOCAL)
+        revisions = [self._store.changed(prefix) for prefix in (COLLECTION, DEFINITIONS)]
+        if revisions != self._registered:  # Services and their endpoints change all the time
+            self._register()
+            self._registered = revisions
+        remote = [service for service in self._listed() if service["spec"].get("service")]
         now = self._clock.monotonic()
         due = [service for service in remote if self._is_due(service, now)]
         if due:
@@ -78,11 +78,18 @@ class AggregationController:
         self._forget(map(name_of, remote))
         return min([_AGAIN_SECONDS, *(one.due - self._clock.monotonic() for one in self._checked.values())])
 
+    def _listed(self) -> list[Obj]:
+        """All APIServices when there are such of other servers; none costs nothing."""
+        return self._registry.lister(_KIND) if self._services.remotes() else []
+
     # ---- what we serve ourselves -------------------------------------------------------------------------------------
 
     def _register(self) -> None:
         wanted = {local.name_of(row): row for row in table.rows()}
         there = {name_of(service): service for service in self._registry.lister(_KIND)}
+        for service in there.values():
+            if not service["spec"].get("service"):
+                self._say(service, availability.LOCAL)
         for name, row in wanted.items():
             if name not in there:
                 with contextlib.suppress(errors.AlreadyExists):

@@ -221,6 +221,8 @@ def test_a_server_that_cannot_be_used(
     items = wire.ok("GET", "/apis", headers={"Accept": AGGREGATED})["items"]
     group = next(item for item in items if item["metadata"]["name"] == extension.group)
     assert group["versions"][0]["freshness"] == "Stale"
+    gauge = f'aggregator_unavailable_apiservice{{name="{name_of(extension)}"}} 1\n'
+    assert gauge in wire("GET", "/metrics").body.decode()
 
 
 def test_without_verification_any_certificate_will_do(wire: Wire, ns: str, extension: ExtensionServer) -> None:

@@ -129,3 +129,7 @@ def _order(
 
 def _print(head: list[str], rows: list[list[str]], no_headers: bool) -> None:
     click.echo("\n".join(line.rstrip() for line in align(rows if no_headers else [head, *rows])))
+
+
+for _alias, _command in (("node", nodes_command), ("no", nodes_command), ("pod", pods_command), ("po", pods_command)):
+    top_command.add_command(_command, _alias)
