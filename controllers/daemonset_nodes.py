@@ -1,16 +1,14 @@
-"""Where a DaemonSet's pods belong: which nodes, how its pods are tied to them, which may be replaced. Pure functions.
+"""Where a DaemonSet's pods belong: which nodes, and how its pods are tied to them. Pure functions.
 
 Who calls it: `controllers.daemonset`. Invariant: a node that may run the pod (`should_run`) may also keep it.
-Upstream: pkg/controller/daemon/{daemon_controller,update}.go, pkg/controller/daemon/util/daemonset_util.go.
+Upstream: pkg/controller/daemon/daemon_controller.go, pkg/controller/daemon/util/daemonset_util.go.
 """
 
 import copy
-from datetime import datetime
 from typing import NamedTuple
 
-from controllers.pod import available_in, node_of
-from controllers.revisions import HASH_LABEL
-from minikube_py.api.meta import is_terminating, labels_of, name_of
+from controllers.pod import node_of
+from minikube_py.api.meta import labels_of, name_of
 from minikube_py.api.nodeselector import pod_matches_node, required_terms
 from minikube_py.api.tolerations import first_untolerated, taints_of
 from minikube_py.api.types import Obj
@@ -73,20 +71,3 @@ def fits(spec: Obj, node: Obj) -> Fit:
     taints, tolerations = taints_of(node), spec.get("tolerations") or []
     may_stay = first_untolerated(taints, tolerations, ("NoExecute",)) is None
     return Fit(may_stay and first_untolerated(taints, tolerations) is None, may_stay)
-
-
-def replaceable(by_node: dict[str, list[Obj]], hashed: str, most: int, ready_seconds: int, now: datetime) -> list[Obj]:
-    """Pods of another revision that may be deleted now, so that at most `most` nodes are without an available daemon.
-
-    Old pods that are not available anyway come first and for free.
-    """
-    unavailable, free, candidates = 0, [], []
-    for pods in by_node.values():
-        living = [pod for pod in pods if not is_terminating(pod)]
-        old = [pod for pod in living if labels_of(pod).get(HASH_LABEL) != hashed]
-        if not any(available_in(pod, ready_seconds, now) == 0.0 for pod in living):
-            unavailable += 1
-            free += old
-        elif len(living) == 1:
-            candidates += old
-    return free + candidates[: max(0, most - unavailable)]

@@ -140,6 +140,9 @@ class ReplicaSets:
         return self.write_status(deployment, status, {**annotations_of(deployment), REVISION: number})
 
 
+_ALWAYS = ("observedGeneration", "terminatingReplicas")
+
+
 def _compact(status: Obj) -> Obj:
     """Zeros and empty lists are left out, as upstream's encoder does."""
-    return {key: value for key, value in status.items() if value or key == "observedGeneration"}
+    return {key: value for key, value in status.items() if value or key in _ALWAYS}

@@ -56,6 +56,10 @@ def counted(deployment: Obj, sets: list[Obj], new_set: Obj | None, now: datetime
         "unavailableReplicas": max(0, sum(desired(rs) for rs in sets) - available),
         "conditions": list(old.get("conditions") or []),
     }  # fmt: skip
+    seen = [rs_status for rs in sets if (rs_status := rs.get("status") or {}).get("observedGeneration")]
+    leaving = [rs_status.get("terminatingReplicas") for rs_status in seen]
+    if None not in leaving:  # else one of the sets was last counted by a controller that did not know of this
+        status["terminatingReplicas"] = sum(leaving)
     if available >= desired(deployment) - max_unavailable(deployment):
         reason, message = "MinimumReplicasAvailable", "Deployment has minimum availability."
         put(status, condition("Available", "True", reason, message, now))

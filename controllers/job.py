@@ -6,15 +6,16 @@ Upstream: pkg/controller/job/job_controller.go, pkg/controller/ttlafterfinished.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from controllers import job_policy as policy
 from controllers import job_state as state
-from controllers.children import Expectations, Names, claim, slow_start
-from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
+from controllers.children import Expectations, selector_of
+from controllers.context import BY_CONTROLLER, Context, orphans_of
+from controllers.owned_pods import UNSEEN_RETRY, OwnedPods, raised
 from controllers.pod import from_template, is_active, is_finished, is_ready
-from minikube_py.api import errors, selectors
+from minikube_py.api import errors
 from minikube_py.api.clock import parse_rfc3339, rfc3339
 from minikube_py.api.gvr import JOBS, PODS
 from minikube_py.api.meta import (
@@ -33,14 +34,14 @@ from minikube_py.api.meta import (
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 
-_UNSEEN_RETRY = 1.0
+_OURS = "kubernetes.io/job-controller"
 
 
 def build(context: Context) -> Controller:
     """Watches Jobs and pods; keys are Jobs."""
     reconciler = Job(context)
     controller = Controller(reconciler, workers=2, clock=context.clock)
-    return controller.watch(reconciler.jobs).watch(reconciler.pods, reconciler.keys_of_pod)
+    return controller.watch(reconciler.jobs).watch(reconciler.pods.informer, reconciler.keys_of_pod)
 
 
 class Job:
@@ -50,12 +51,10 @@ class Job:
 
     def __init__(self, context: Context) -> None:
         self._client, self._clock = context.client, context.clock
-        self.jobs = context.informers.of(JOBS)
-        self.pods = index_by_controller(context.informers.of(PODS))
-        self._expectations = Expectations(self.pods, context.clock)
+        self.pods = OwnedPods(context, JOBS, "job-controller", finalizer=state.FINALIZER)
+        self.jobs = self.pods.owners
+        self._expectations, self._events = self.pods.expectations, self.pods.events
         self._own_writes = Expectations(self.jobs, context.clock)  # counts are computed from the status we wrote last
-        self._names = Names()
-        self._events = context.recorder("job-controller")
 
     def keys_of_pod(self, pod: Obj) -> Iterable[str]:
         """The Job that controls the pod, or those that may adopt it; "NAMESPACE/" when nobody does but ours holds it."""
@@ -68,7 +67,7 @@ class Job:
     def _suitors(self, pod: Obj) -> list[str]:
         """The keys of the Jobs whose selector an ownerless pod matches."""
         labels, jobs = labels_of(pod), self.jobs.list(namespace_of(pod))
-        return [key_of(j) for j in jobs if selectors.from_label_selector(j["spec"].get("selector")).matches(labels)]
+        return [key_of(j) for j in jobs if selector_of(j).matches(labels)]
 
     def reconcile(self, key: str) -> float | None:
         if key.endswith("/"):
@@ -79,12 +78,14 @@ class Job:
             self._forget(key)
             return None
         job = dict(found)
-        pods = self._pods_of(job)
+        if job["spec"].get("managedBy", _OURS) != _OURS:
+            return self._expire(job) if state.is_over(job) else None  # its pods and status are somebody else's
+        pods = self.pods.of(job)
         if state.is_over(job) or is_terminating(job):
             self._free(pods)
             return self._expire(job)
         if not self._expectations.met(key) or not self._own_writes.met(key):
-            return _UNSEEN_RETRY
+            return UNSEEN_RETRY
         status = copy.deepcopy(job.get("status") or {})
         self._note_start(job, status)
         counts = state.tally({**job, "status": status}, pods)
@@ -100,12 +101,6 @@ class Job:
         self._finish(job, status, end, pods, active)
         deadline = state.seconds_left({**job, "status": status}, self._clock.now()) if end is None else None
         return min((seconds for seconds in (again, deadline) if seconds is not None), default=None)
-
-    def _pods_of(self, job: Obj) -> list[Obj]:
-        selector = selectors.from_label_selector(job["spec"]["selector"])
-        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(job))
-        candidates += self.pods.by_index(BY_CONTROLLER, orphans_of(namespace_of(job)))
-        return claim(self._client, JOBS, job, PODS, candidates, selector, state.FINALIZER)
 
     # -- pods ---------------------------------------------------------------------------------------------------------
 
@@ -131,26 +126,15 @@ class Job:
         indexes: list[int | None] = [None] * count
         if state.is_indexed(job):
             indexes = list(state.free_indexes(job, counts, busy, count, pausing))
-        rest = iter(indexes)
-        first_error: Exception | None = None
-        for result in slow_start(len(indexes), lambda: self._create_one(key, job, next(rest), counts.retried)):
-            if isinstance(result, Exception):
-                self._events.event(job, "Warning", "FailedCreate", f"Error creating: {result}")
-                first_error = first_error or result
-            else:
-                self._expectations.wrote(key, result)
-                self._events.event(job, "Normal", "SuccessfulCreate", f"Created pod: {name_of(result)}")
-        if first_error is not None:
-            raise first_error
+        raised(self.pods.create(key, job, [self._wanted(job, index, counts.retried) for index in indexes]))
 
-    def _create_one(self, key: str, job: Obj, index: int | None, retried: dict[int, Obj]) -> Obj:
+    def _wanted(self, job: Obj, index: int | None, retried: dict[int, Obj]) -> tuple[str, Callable[[str], Obj]]:
+        """The base of a pod's name, and what makes the pod of a name."""
         if index is None:
             base, history = f"{name_of(job)}-", {}
         else:
             base, history = f"{name_of(job)}-{index}-", policy.history(job, retried.get(index))
-        return self._names.create(
-            self._client, PODS, key, base, lambda name: self._pod(job, index, base, name, history), job
-        )
+        return base, lambda name: self._pod(job, index, base, name, history)
 
     def _pod(self, job: Obj, index: int | None, base: str, name: str, history: dict[str, str]) -> Obj:
         pod = from_template(job["spec"]["template"], job, name)
@@ -170,14 +154,10 @@ class Job:
 
     def _delete(self, key: str, job: Obj, active: list[Obj], count: int) -> None:
         """Delete some of the pods, those not ready first. They do not count as failures: it was not they who failed."""
-        for pod in sorted(active, key=is_ready)[:count]:
+        doomed = sorted(active, key=is_ready)[:count]
+        for pod in doomed:
             self._let_go(pod, key)
-            try:
-                self._client.delete(PODS, name_of(pod), namespace_of(pod), uid=uid_of(pod))
-            except errors.NotFound:
-                continue
-            self._expectations.deleted(key, pod)
-            self._events.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+        raised(self.pods.delete(key, job, doomed))
 
     # -- counting -----------------------------------------------------------------------------------------------------
 
@@ -227,17 +207,17 @@ class Job:
 
     def _free_orphans(self, namespace: str) -> None:
         """Pods that no Job has or wants any more must not be held by our finalizer."""
-        for pod in self.pods.by_index(BY_CONTROLLER, orphans_of(namespace)):
+        for pod in self.pods.informer.by_index(BY_CONTROLLER, orphans_of(namespace)):
             if not self._suitors(pod):
                 self._let_go(pod)
 
     def _forget(self, key: str) -> None:
         """The Job is gone: its pods must not be held by our finalizer."""
-        for memory in (self._expectations, self._own_writes, self._names):
-            memory.forget(key)
+        self.pods.forget(key)
+        self._own_writes.forget(key)
         namespace, name = split_key(key)
         self._free_orphans(namespace)
-        for pod in self.pods.list(namespace):
+        for pod in self.pods.informer.list(namespace):
             owner = controller_of(pod)
             if owner is not None and owner["kind"] == "Job" and owner["name"] == name:
                 self._let_go(pod)

@@ -1,32 +1,25 @@
 """StatefulSet: pods with names and volumes of their own, started in order, stopped and updated in reverse.
 
 Who calls it: `controllers.main`. Invariants: no two pods ever have one ordinal; with OrderedReady nothing is started, stopped
-or updated while a pod before it (or any pod, for stopping) is not ready; volume claims are never deleted.
-Upstream: pkg/controller/statefulset/{stateful_set,stateful_set_control}.go. Retention policies of claims other than Retain
-are not built.
+or updated while a pod before it (or any pod, for stopping) is not ready; a volume claim is deleted by nobody here, but
+belongs to the set or to a pod that goes when the retention policy says so (`statefulset_claims`).
+Upstream: pkg/controller/statefulset/{stateful_set,stateful_set_control}.go.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from controllers import statefulset_pods as pods_of
-from controllers.children import Expectations, claim, create_once, parent_keys
-from controllers.context import BY_CONTROLLER, Context, index_by_controller, orphans_of
+from controllers.children import create_once
+from controllers.context import Context
+from controllers.owned_pods import UNSEEN_RETRY, OwnedPods, raised, write_status
 from controllers.pod import available_in, is_finished, is_ready
 from controllers.revisions import Collision, History
-from minikube_py.api import errors, selectors
-from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
-from minikube_py.api.meta import (
-    is_terminating,
-    key_of,
-    name_of,
-    namespace_of,
-    uid_of,
-)
+from controllers.statefulset_claims import Claims
+from minikube_py.api import errors
+from minikube_py.api.gvr import PODS, STATEFULSETS
+from minikube_py.api.meta import is_terminating, name_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
-
-_UNSEEN_RETRY = 1.0
 
 
 class Revisions(NamedTuple):
@@ -37,12 +30,12 @@ class Revisions(NamedTuple):
 
 
 def build(context: Context) -> Controller:
-    """Watches StatefulSets, pods and revisions; keys are StatefulSets."""
+    """Watches StatefulSets, pods, claims and revisions; keys are StatefulSets."""
     reconciler = StatefulSet(context)
     controller = Controller(reconciler, workers=2, clock=context.clock)
-    controller.watch(reconciler.sets).watch(reconciler.pods, reconciler.keys_of_child)
-    controller.watch(reconciler.claims, lambda claim: ())
-    return controller.watch(reconciler.history.informer, reconciler.keys_of_child)
+    controller.watch(reconciler.pods.owners).watch(reconciler.pods.informer, reconciler.pods.keys)
+    controller.watch(reconciler.claims.informer, lambda claim: ())
+    return controller.watch(reconciler.history.informer, reconciler.pods.keys)
 
 
 class StatefulSet:
@@ -52,25 +45,19 @@ class StatefulSet:
 
     def __init__(self, context: Context) -> None:
         self._client, self._clock = context.client, context.clock
-        self.sets = context.informers.of(STATEFULSETS)
-        self.pods = index_by_controller(context.informers.of(PODS))
-        self.claims = context.informers.of(PERSISTENTVOLUMECLAIMS)
+        self.pods = OwnedPods(context, STATEFULSETS, "statefulset-controller")
+        self.claims = Claims(context)
         self.history = History(context, STATEFULSETS)
-        self._expectations = Expectations(self.pods, context.clock)
-        self._events = context.recorder("statefulset-controller")
-
-    def keys_of_child(self, child: Obj) -> Iterable[str]:
-        """The StatefulSet that controls a pod or revision, or those that may want to adopt it."""
-        return parent_keys(child, "StatefulSet", self.sets)
 
     def reconcile(self, key: str) -> float | None:
-        sts = self.sets.get_key(key)
+        sts = self.pods.owners.get_key(key)
         if sts is None:
-            self._expectations.forget(key)
+            self.pods.forget(key)
             return None
         if is_terminating(sts):
             return None
-        members = self._members(sts)
+        ours = self.pods.of(sts, lambda pod: pods_of.ordinal_of(sts, pod) is not None)
+        members = {ordinal: p for p in ours if (ordinal := pods_of.ordinal_of(sts, p)) is not None}
         known = self.history.of(sts)
         try:
             update = self.history.current(sts, known)
@@ -78,8 +65,8 @@ class StatefulSet:
             status = dict(sts.get("status") or {})
             self._write_status(sts, {**status, "collisionCount": int(status.get("collisionCount") or 0) + 1})
             return 0.1
-        if not self._expectations.met(key):
-            return _UNSEEN_RETRY
+        if not self.pods.expectations.met(key):
+            return UNSEEN_RETRY
         named = {name_of(revision): revision for revision in known}
         current = named.get((sts.get("status") or {}).get("currentRevision", ""), update)
         both = Revisions(current, update)
@@ -87,18 +74,8 @@ class StatefulSet:
         again = self._bring_about(key, sts, members, both, status)
         self._write_status(sts, status)
         in_use = {pods_of.revision_name(p) for p in members.values()} | {name_of(current), name_of(update)}
-        self._clean_up(sts, known, in_use)
+        self.history.clean_up(sts, [r for r in known if name_of(r) not in in_use], set())
         return again
-
-    def _members(self, sts: Obj) -> dict[int, Obj]:
-        """Its pods by ordinal."""
-        selector, namespace = selectors.from_label_selector(sts["spec"]["selector"]), namespace_of(sts)
-        candidates = self.pods.by_index(BY_CONTROLLER, uid_of(sts)) + self.pods.by_index(
-            BY_CONTROLLER, orphans_of(namespace)
-        )
-        ours = [p for p in candidates if pods_of.ordinal_of(sts, p) is not None]
-        claimed = claim(self._client, STATEFULSETS, sts, PODS, ours, selector)
-        return {ordinal: p for p in claimed if (ordinal := pods_of.ordinal_of(sts, p)) is not None}
 
     # -- the steps ----------------------------------------------------------------------------------------------------
 
@@ -111,6 +88,8 @@ class StatefulSet:
             if not done and not parallel:
                 return wait
         excess = sorted((o for o in members if not start <= o < start + count), reverse=True)
+        for ordinal in excess:
+            self.claims.settle(sts, members[ordinal], ordinal)
         for ordinal in excess:
             if is_terminating(members[ordinal]):
                 if not parallel:
@@ -132,11 +111,15 @@ class StatefulSet:
         self, key: str, sts: Obj, ordinal: int, pod: Obj | None, both: Revisions, status: Obj
     ) -> tuple[bool, float | None]:
         """Make sure the pod of an ordinal runs. Out: (the next may start, seconds until this may have changed)."""
+        if pod is not None:
+            self.claims.settle(sts, pod, ordinal)
         if pod is not None and is_finished(pod) and not is_terminating(pod):
             message = f"StatefulSet {key} is recreating failed Pod {name_of(pod)}"
-            self._events.event(sts, "Warning", "RecreatingFailedPod", message)
+            self.pods.events.event(sts, "Warning", "RecreatingFailedPod", message)
             self._delete(key, sts, pod)
             return False, None
+        if pod is None and self.claims.are_stale(sts, ordinal):
+            return False, UNSEEN_RETRY  # they go with a pod that is gone: not the new one's
         if pod is None:
             old = pods_of.keeps_current(sts, ordinal, int(status.get("currentReplicas") or 0))
             self._create(key, sts, ordinal, both.current if old else both.update)
@@ -164,35 +147,19 @@ class StatefulSet:
         return None
 
     def _create(self, key: str, sts: Obj, ordinal: int, revision: Obj) -> None:
+        pod = pods_of.pod_for(sts, ordinal, revision)
         try:
-            for wanted in pods_of.claims_for(sts, ordinal):
-                if self.claims.get_key(key_of(wanted)) is None:
-                    self._ensure_claim(wanted)
-            made = create_once(self._client, PODS, pods_of.pod_for(sts, ordinal, revision), sts)
+            self.claims.ensure(sts, ordinal)
+            made = create_once(self._client, PODS, pod, sts)
         except errors.APIError as error:
-            message = f"create Pod {name_of(sts)}-{ordinal} in StatefulSet {name_of(sts)} failed error: {error}"
-            self._events.event(sts, "Warning", "FailedCreate", message)
+            message = f"create Pod {name_of(pod)} in StatefulSet {name_of(sts)} failed error: {error}"
+            self.pods.events.event(sts, "Warning", "FailedCreate", message)
             raise
-        self._expectations.wrote(key, made)
-        message = f"create Pod {name_of(made)} in StatefulSet {name_of(sts)} successful"
-        self._events.event(sts, "Normal", "SuccessfulCreate", message)
-
-    def _ensure_claim(self, wanted: Obj) -> None:
-        try:
-            self._client.create(PERSISTENTVOLUMECLAIMS, wanted)
-        except errors.AlreadyExists:
-            return
+        self.claims.settle(sts, made, ordinal)
+        self.pods.created(key, sts, made, f"create Pod {name_of(made)} in StatefulSet {name_of(sts)} successful")
 
     def _delete(self, key: str, sts: Obj, pod: Obj) -> None:
-        if is_terminating(pod):
-            return
-        try:
-            self._client.delete(PODS, name_of(pod), namespace_of(pod), uid=uid_of(pod))
-        except errors.NotFound:
-            return
-        self._expectations.deleted(key, pod)
-        message = f"delete Pod {name_of(pod)} in StatefulSet {name_of(sts)} successful"
-        self._events.event(sts, "Normal", "SuccessfulDelete", message)
+        raised(self.pods.delete(key, sts, [pod], f"delete Pod {{}} in StatefulSet {name_of(sts)} successful"))
 
     # -- status -------------------------------------------------------------------------------------------------------
 
@@ -215,13 +182,4 @@ class StatefulSet:
         return status
 
     def _write_status(self, sts: Obj, status: Obj) -> None:
-        kept = {key: value for key, value in status.items() if value or key in ("replicas", "availableReplicas")}
-        if kept == (sts.get("status") or {}):
-            return
-        try:
-            self._client.update(STATEFULSETS, {**sts, "status": kept}, subresource="status")
-        except errors.NotFound:
-            return
-
-    def _clean_up(self, sts: Obj, known: list[Obj], in_use: set[str]) -> None:
-        self.history.clean_up(sts, [r for r in known if name_of(r) not in in_use], set())
+        write_status(self._client, STATEFULSETS, sts, status, ("replicas", "availableReplicas"))
