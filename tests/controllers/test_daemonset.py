@@ -3,10 +3,17 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from controllers.daemonset_rollout import limits, step, surplus
+from controllers.pod import is_ready
+from controllers.revisions import HASH_LABEL
 from minikube_py.api import errors
 from minikube_py.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS, new_object
 from minikube_py.api.meta import is_terminating, labels_of, name_of, uid_of
@@ -15,6 +22,8 @@ from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, Kubelet, live_pods, pod_template, running
 from tests.controllers.test_faults import FAULTS, dies_after, every
 from tests.harness import eventually
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -146,3 +155,71 @@ def test_settled_sets_are_not_written(client: Client, namespace: str, three_node
         before = len(counting.writes)
         time.sleep(2)
         assert not [write for write in counting.writes[before:] if namespace in write]
+
+
+@pytest.mark.parametrize("surge", [1, "67%"])
+def test_surging_never_leaves_a_node_without(
+    client: Client, namespace: str, three_nodes: list[str], surge: int | str
+) -> None:
+    with running(client, "daemonset"), Kubelet(client, namespace) as kubelet:
+        rolling = {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 0}}
+        client.create(DAEMONSETS, _daemons(namespace, updateStrategy={"type": "RollingUpdate", **rolling}))
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
+        kubelet.healthy = lambda pod: pod["spec"]["containers"][0]["image"] == "busybox:1"
+        _new_image(client, namespace, "busybox:2")
+        extra = 1 if surge == 1 else 3  # 67% of three nodes, rounded up
+        eventually(lambda: len(live_pods(client, namespace)) == 3 + extra)
+        time.sleep(0.5)
+        images = [p["spec"]["containers"][0]["image"] for p in live_pods(client, namespace)]
+        assert images.count("busybox:1") == 3, "every node keeps its old pod until the new one is available"
+        kubelet.healthy = lambda pod: True
+        kubelet.look_again()
+        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3) and len(live_pods(client, namespace)) == 3)
+        assert {p["spec"]["containers"][0]["image"] for p in live_pods(client, namespace)} == {"busybox:2"}
+        assert kubelet.most <= 3 + extra
+
+
+def _new_image(client: Client, namespace: str, image: str) -> None:
+    template = {"spec": {"containers": [{"name": "main", "image": image}]}}
+    client.patch(DAEMONSETS, "agent", {"spec": {"template": template}}, namespace)
+
+
+def _rolling_pod(node: str, number: int, hashed: str, ready: bool) -> Obj:
+    metadata = {"name": f"{node}-{number:03}", "labels": {HASH_LABEL: hashed}, "creationTimestamp": f"{number:03}"}
+    condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    return {"metadata": metadata, "spec": {"nodeName": node}, "status": {"phase": "Running", "conditions": [condition]}}
+
+
+@given(
+    st.integers(1, 6), st.one_of(st.integers(1, 8), st.sampled_from(["1%", "34%", "100%"])), st.booleans(),
+    st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_any_update_ends_within_its_limits(count: int, most: int | str, surges: bool, random: Random) -> None:
+    """Pods become ready, and deletions finish, in any order: no node is without by our doing, and it ends."""
+    rolling = {"maxSurge": most, "maxUnavailable": 0} if surges else {"maxUnavailable": most}
+    ds = {"spec": {"updateStrategy": {"rollingUpdate": rolling}}}
+    nodes = {f"n{i}": [_rolling_pod(f"n{i}", i, "old", True)] for i in range(count)}
+    bound, serial = limits(ds, count), 100
+    for _ in range(500):
+        doomed = [pod for pods in nodes.values() for pod in surplus(pods, ds, "new", NOW)]
+        joined = [node for node, pods in nodes.items() if not pods]
+        if not doomed and not joined:
+            doomed, joined = step(nodes, ds, "new", NOW)
+        for pod in doomed:
+            pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        for node in joined:
+            serial += 1
+            nodes[node].append(_rolling_pod(node, serial, "new", False))
+        without = [pods for pods in nodes.values() if not any(is_ready(p) and not is_terminating(p) for p in pods)]
+        assert len(without) <= bound.unavailable
+        twice = [pods for pods in nodes.values() if len([p for p in pods if not is_terminating(p)]) > 1]
+        assert len(twice) <= bound.surge
+        everything = [(node, pod) for node, pods in nodes.items() for pod in pods]
+        if all(labels_of(pod)[HASH_LABEL] == "new" and is_ready(pod) for _, pod in everything):
+            return
+        node, pod = random.choice([(n, p) for n, p in everything if is_terminating(p) or not is_ready(p)])
+        if is_terminating(pod):
+            nodes[node].remove(pod)
+        else:
+            pod["status"]["conditions"][0]["status"] = "True"
+    raise AssertionError("the update never ended")

@@ -225,3 +225,12 @@ def test_orphaned_pods_are_not_held(client: Client, namespace: str) -> None:
             lambda: FINALIZER not in client.get(PODS, name_of(pod), namespace)["metadata"].get("finalizers", []),
             timeout=15,
         )
+
+
+def test_a_job_somebody_else_manages_is_left_to_them(client: Client, namespace: str) -> None:
+    with running(client, "job"):
+        for name, manager in (("theirs", "example.com/queue"), ("ours", "kubernetes.io/job-controller")):
+            template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox:1"}]}}
+            client.create(JOBS, new_object(JOBS, name, namespace, spec={"managedBy": manager, "template": template}))
+        eventually(lambda: len(live_pods(client, namespace)) == 1)
+        assert not client.get(JOBS, "theirs", namespace).get("status")

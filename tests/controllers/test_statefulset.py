@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from controllers.statefulset_claims import wanted_owners
 from minikube_py.api.gvr import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS, new_object
-from minikube_py.api.meta import labels_of, name_of, uid_of
+from minikube_py.api.meta import is_terminating, labels_of, name_of, owners_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, Kubelet, live_pods, pod_template, running, set_ready
@@ -163,3 +164,46 @@ def test_settled_sets_are_not_written(client: Client, namespace: str) -> None:
         before = len(counting.writes)
         time.sleep(2)
         assert not [write for write in counting.writes[before:] if namespace in write]
+
+
+def _claims(client: Client, namespace: str) -> dict[str, list[str]]:
+    found = client.list(PERSISTENTVOLUMECLAIMS, namespace)["items"]
+    return {name_of(c): [f"{r['kind']}/{r['name']}" for r in owners_of(c)] for c in found if not is_terminating(c)}
+
+
+@pytest.mark.parametrize(("scaled", "deleted"), [("Retain", "Delete"), ("Delete", "Retain"), ("Delete", "Delete")])
+def test_claims_follow_the_retention_policy(client: Client, namespace: str, scaled: str, deleted: str) -> None:
+    with running(client, "statefulset", "garbage-collector"), Kubelet(client, namespace):
+        policy = {"whenScaled": scaled, "whenDeleted": deleted}
+        client.create(STATEFULSETS, _set(namespace, 2, persistentVolumeClaimRetentionPolicy=policy))
+        owners = ["StatefulSet/db"] if deleted == "Delete" else []
+        both = {"data-db-0": owners, "data-db-1": owners}
+        eventually(lambda: _claims(client, namespace) == both and _status(client, namespace)["readyReplicas"] == 2)
+        _patch(client, namespace, replicas=1)
+        left = {"data-db-0": owners} if scaled == "Delete" else both
+        eventually(lambda: _names(client, namespace) == ["db-0"] and _claims(client, namespace) == left)
+        _patch(client, namespace, replicas=2)
+        eventually(lambda: _status(client, namespace).get("readyReplicas") == 2 and _claims(client, namespace) == both)
+        client.delete(STATEFULSETS, "db", namespace)
+        gone: dict[str, list[str]] = {} if deleted == "Delete" else both
+        eventually(lambda: _names(client, namespace) == [] and _claims(client, namespace) == gone)
+
+
+def test_a_claim_somebody_else_controls_is_left_alone() -> None:
+    sts: Obj = {"kind": "StatefulSet", "apiVersion": "apps/v1", "metadata": {"name": "db", "uid": "s"}, "spec": {
+        "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Delete"}}}  # fmt: skip
+    pod: Obj = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "db-0", "uid": "p"}}
+    other = {"kind": "Backup", "apiVersion": "x/v1", "name": "b", "uid": "o", "controller": True}
+    mine = {"kind": "StatefulSet", "apiVersion": "apps/v1", "name": "db", "uid": "s", "controller": True}
+    earlier = {**mine, "uid": "of an earlier set"}
+
+    def owners(*refs: Obj, scaled_away: bool = False) -> list[str]:
+        claim = {"metadata": {"ownerReferences": list(refs)}}
+        return [ref["uid"] for ref in wanted_owners(claim, sts, pod, scaled_away=scaled_away)]
+
+    assert owners() == ["s"] and owners(scaled_away=True) == ["p"]
+    assert owners(mine, scaled_away=True) == ["p"]
+    assert owners(other) == ["o"] and owners(other, mine) == ["o"]
+    assert owners(earlier) == ["of an earlier set"]
+    sts["spec"] = {}
+    assert owners(mine) == []
