@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controllers import (
+    clusterrole_aggregation,
     cronjob,
     csrapproving,
     csrcleaner,
@@ -30,12 +31,15 @@ from controllers import (
     job,
     loadbalancer,
     namespace,
+    nodeipam,
     nodelifecycle,
     podgc,
     replicaset,
+    resourceclaim,
     resourcequota,
     root_ca,
     serviceaccount,
+    serviceaccount_token,
     statefulset,
     tainteviction,
     tokencleaner,
@@ -57,7 +61,9 @@ log = logging.getLogger("controllers")
 # One line per controller: its name, and the function that makes it.
 CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("serviceaccount", serviceaccount.build),
+    ("serviceaccount-token", serviceaccount_token.build),
     ("root-ca", root_ca.build),
+    ("clusterrole-aggregation", clusterrole_aggregation.build),
     ("replicaset", replicaset.build),
     ("replicationcontroller", replicaset.build_replicationcontroller),
     ("deployment", deployment.build),
@@ -70,6 +76,8 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("endpoints", endpoints.build),
     ("endpointslicemirroring", endpointslicemirroring.build),
     ("service-lb", loadbalancer.build),
+    ("resource-claim", resourceclaim.build),
+    ("node-ipam", nodeipam.build),
     ("node-lifecycle", nodelifecycle.build),
     ("taint-eviction", tainteviction.build),
     ("pod-garbage-collector", podgc.build),

@@ -34,6 +34,12 @@ class Options:
     cluster_ca: str = ""
     cluster_signing_cert: str = ""
     cluster_signing_key: str = ""
+    cluster_cidr: str = ""
+    node_cidr_mask_size: int = 24
+    node_eviction_rate: float = 0.1
+    secondary_node_eviction_rate: float = 0.01
+    unhealthy_zone_threshold: float = 0.55
+    large_cluster_size_threshold: int = 50
     service_cluster_ip_range: str = "10.96.0.0/16"
     load_balancer_range: str = ""
     verbosity: int = 0
@@ -66,6 +72,11 @@ def parse(argv: list[str]) -> Options:
     parser.add_argument("--cluster-ca", default="", help="the CA certificate published in every namespace")
     parser.add_argument("--cluster-signing-cert", default="", help="the CA that signs certificate requests")
     parser.add_argument("--cluster-signing-key", default="")
+    parser.add_argument("--cluster-cidr", default="", help="where nodes that bring no pod range get theirs from")
+    for name in ("node_cidr_mask_size", "large_cluster_size_threshold"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name))
+    for name in ("node_eviction_rate", "secondary_node_eviction_rate", "unhealthy_zone_threshold"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(default, name))
     parser.add_argument("--service-cluster-ip-range", default=default.service_cluster_ip_range)
     parser.add_argument("--load-balancer-range", default="", help="addresses for Services of type LoadBalancer")
     parser.add_argument("-v", "--verbosity", type=int, default=0, help="0 warnings, 1 what happens, 2 everything")

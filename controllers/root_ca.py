@@ -40,7 +40,7 @@ class RootCA:
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
-        self._certificate = _certificate(context)
+        self._certificate = certificate(context)
         self.namespaces = context.informers.of(NAMESPACES)
         self.maps = context.informers.of(CONFIGMAPS, field_selector=f"metadata.name={NAME}")
 
@@ -61,7 +61,7 @@ class RootCA:
         return None
 
 
-def _certificate(context: Context) -> str:
+def certificate(context: Context) -> str:
     """The CA from --cluster-ca, or the one we ourselves trust."""
     if context.options.cluster_ca:
         return Path(context.options.cluster_ca).read_text()
