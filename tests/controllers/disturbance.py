@@ -1,0 +1,112 @@
+"""What can go wrong between a controller and the API server, as a client that makes it go wrong.
+
+Who uses it: test_every_controller.py. Writes count only if they are about the test's own objects (`mine`); the shared API
+server holds others. `Ledger` outlives the process that a test lets die: it knows what was ever created.
+"""
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from minikube_py.api import errors
+from minikube_py.api.types import Obj
+from minikube_py.client.rest import Client
+from minikube_py.client.stream import Watch
+
+WRITES = ("conflict", "down", "lost", "twice")  # every second write: refused; not sent; done but unanswered; sent twice
+DEATHS = ("dies before", "dies after")  # the process ends before the next write; or right after it, unanswered
+EVENTS = ("events lost", "events repeated", "events late")
+QUIET = ""
+
+
+class Ledger:
+    """The uids of what was created, by collection."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, set[str]] = defaultdict(set)
+
+    def note(self, path: str, answer: bytes) -> None:
+        with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+            self.made[path.rpartition("/")[2]].add(orjson.loads(answer)["metadata"]["uid"])
+
+    def counts(self) -> dict[str, int]:
+        return {plural: len(uids) for plural, uids in sorted(self.made.items())}
+
+
+class Disturbed(Client):
+    """A client of one life of the process. `allowed`: the writes it makes before it dies."""
+
+    def __init__(
+        self, client: Client, mode: str, mine: Callable[[str], bool], ledger: Ledger, allowed: int = 0
+    ) -> None:
+        self.__dict__.update(client.__dict__)
+        self.mode, self.ledger, self.dead = mode, ledger, False
+        self.done: list[str] = []
+        self._mine, self._allowed, self._lock = mine, allowed, threading.Lock()
+        self._number = 0
+
+    def request(self, method: str, path: str, **kw: Any) -> Any:
+        if self.dead:
+            raise errors.ServiceUnavailable("made up: this process is dead")
+        body = kw.get("body")
+        name = (body.get("metadata") or {}).get("name", "") if isinstance(body, dict) else ""
+        if method == "GET" or "/events" in path or not self._mine(f"{path}/{name}"):
+            return super().request(method, path, **kw)
+        with self._lock:  # one write at a time: what comes after the last must not slip through beside it
+            return self._disturbed(method, path, kw)
+
+    def _disturbed(self, method: str, path: str, kw: dict[str, Any]) -> Any:
+        if self.dead:
+            raise errors.ServiceUnavailable("made up: this process is dead")
+        self._number += 1
+        fault = self.mode if self._number % 2 else ""
+        if self.mode == "dies before" and len(self.done) >= self._allowed:
+            self.dead = True
+            raise errors.ServiceUnavailable("made up: died")
+        if fault == "conflict":
+            raise errors.Conflict("made up: conflict")
+        if fault == "down":
+            raise errors.ServiceUnavailable("made up: not sent")
+        if fault == "twice":
+            with contextlib.suppress(errors.APIError):
+                self._perform(method, path, kw)
+        answer = self._perform(method, path, kw)
+        if self.mode == "dies after" and len(self.done) >= self._allowed:
+            self.dead = True
+        if fault == "lost" or self.dead:
+            raise errors.ServiceUnavailable("made up: the answer was lost")
+        return answer
+
+    def _perform(self, method: str, path: str, kw: dict[str, Any]) -> Any:
+        answer = super().request(method, path, **kw)
+        self.done.append(f"{method} {path}")
+        if method == "POST":
+            self.ledger.note(path, answer[2])
+        return answer
+
+    def watch(self, *args: Any, **kw: Any) -> Watch:
+        watch = super().watch(*args, **kw)
+        return _Events(watch, self.mode) if self.mode in EVENTS else watch
+
+
+class _Events(Watch):
+    """A watch whose events come wrongly."""
+
+    def __init__(self, watch: Watch, mode: str) -> None:
+        super().__init__(watch._stream)
+        self._mode = mode
+
+    def __iter__(self) -> Iterator[tuple[str, Obj]]:
+        for number, event in enumerate(super().__iter__(), start=1):
+            if self._mode == "events lost" and number % 3 == 0:  # the connection breaks over it, or history is gone too
+                raise errors.Expired("made up") if number % 2 else errors.ServiceUnavailable("made up")
+            if self._mode == "events late":
+                time.sleep(0.1)
+            yield event
+            if self._mode == "events repeated":
+                yield event

@@ -1,0 +1,83 @@
+"""Every controller under every disturbance: the same end, and not one object more made on the way than without.
+
+The rows are in scenarios.py, the disturbances in disturbance.py. A controller in `controllers.main` without a row fails here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controllers.main import CONTROLLERS
+from minikube_py.api import gvr as g
+from minikube_py.api.meta import name_of
+from minikube_py.client.rest import Client
+from tests.conftest import APIServer
+from tests.controllers.disturbance import DEATHS, EVENTS, QUIET, WRITES, Disturbed, Ledger
+from tests.controllers.play import running
+from tests.controllers.scenarios import SCENARIOS, Scenario
+from tests.harness import eventually
+
+_LIFE = 8.0  # seconds after which a process that has not died on its own is taken down all the same
+_undisturbed: dict[str, dict[str, int]] = {}  # what each scenario creates, undisturbed
+
+
+def test_every_controller_has_a_scenario() -> None:
+    assert set(SCENARIOS) == {name for name, _ in CONTROLLERS}
+
+
+@pytest.fixture
+def tidy(client: Client, namespace: str) -> Iterator[None]:
+    yield
+    for node in client.list(g.NODES)["items"]:
+        if name_of(node).startswith(namespace):
+            client.delete(g.NODES, name_of(node))
+
+
+@pytest.mark.parametrize("mode", [QUIET, *WRITES, *DEATHS, *EVENTS], ids=lambda mode: mode or "undisturbed")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_converges(apiserver: APIServer, client: Client, namespace: str, tidy: None, name: str, mode: str) -> None:
+    scenario, ledger = SCENARIOS[name], Ledger()
+    names, options = (name, *scenario.beside), scenario.options(apiserver)
+
+    def process(allowed: int = 0) -> Disturbed:
+        return Disturbed(client, mode, lambda path: scenario.mine(path, namespace), ledger, allowed)
+
+    with scenario.kubelet(client, namespace):
+        if mode in DEATHS:
+            _live_and_die(scenario, client, namespace, process, names, options)
+        else:
+            with running(process(), *names, options=options):
+                for act, check in scenario.steps:
+                    act(client, namespace)
+                    eventually(lambda check=check: check(client, namespace), what=f"{name}: {mode}")  # type: ignore[misc]
+    made = ledger.counts()
+    if mode == QUIET:
+        _undisturbed[name] = made
+    elif name in _undisturbed:
+        assert made == _undisturbed[name], "no child twice"
+
+
+def _live_and_die(
+    scenario: Scenario, client: Client, namespace: str, process: Any, names: tuple[str, ...], options: Any
+) -> None:
+    """Restart the process whenever it has died, which it does at every single write (or a later one, if it gets nowhere)."""
+    for act, check in scenario.steps:
+        act(client, namespace)
+        before: list[str] = []
+        allowed, lives = 1, 0
+        while not _holds(check, client, namespace):
+            lives += 1
+            assert lives < 60, "it never comes to an end"
+            life = process(allowed)
+            with running(life, *names, options=options):
+                eventually(lambda life=life, check=check: life.dead or _holds(check, client, namespace), timeout=_LIFE)  # type: ignore[misc]
+            allowed = allowed + 1 if life.done and life.done == before[: len(life.done)] else 1
+            before = life.done
+
+
+def _holds(check: Any, client: Client, namespace: str) -> bool:
+    try:
+        return bool(check(client, namespace))
+    except Exception:
+        return False  # what is looked at is not there yet
