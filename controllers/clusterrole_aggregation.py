@@ -1,6 +1,6 @@
 """ClusterRole aggregation: a role with an aggregation rule holds the rules of all roles that rule selects.
 
-Who calls it: `controllers.main`. Invariants: rules come in the order of the roles' names, each once; a role that says so already
+Who calls it: `controllers.main`. Invariants: rules come in the order of the roles' names, each once; one that says so already
 is not written; field managers see who owns `rules`.
 Upstream: pkg/controller/clusterroleaggregation/clusterroleaggregation_controller.go.
 """

@@ -8,8 +8,15 @@ import copy
 import random
 from datetime import datetime, timedelta
 
-from minikube_py.api.clock import parse_rfc3339
-from minikube_py.api.meta import condition_of, controller_reference, is_terminating, name_of, namespace_of
+from minikube_py.api.clock import parse_rfc3339, rfc3339
+from minikube_py.api.meta import (
+    condition_is,
+    condition_of,
+    controller_reference,
+    is_terminating,
+    name_of,
+    namespace_of,
+)
 from minikube_py.api.types import Obj
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: a random name never spells a word
@@ -57,6 +64,15 @@ def available_in(pod: Obj, min_ready_seconds: int, now: datetime) -> float | Non
     if since is None:
         return None
     return max(0.0, (since + timedelta(seconds=min_ready_seconds) - now).total_seconds())
+
+
+def disrupted(pod: Obj, reason: str, message: str, now: datetime) -> list[Obj] | None:
+    """The pod's conditions, with why it is about to be deleted; None when they say so already."""
+    if condition_is(pod, "DisruptionTarget") and (condition_of(pod, "DisruptionTarget") or {}).get("reason") == reason:
+        return None
+    others = [c for c in (pod.get("status") or {}).get("conditions") or [] if c["type"] != "DisruptionTarget"]
+    return [*others, {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+                      "lastTransitionTime": rfc3339(now)}]  # fmt: skip
 
 
 def random_name(base: str) -> str:

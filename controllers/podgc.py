@@ -7,9 +7,8 @@ Upstream: pkg/controller/podgc/gc_controller.go.
 
 from controllers.context import Context
 from controllers.nodelifecycle import BY_NODE, index_by_node
-from controllers.pod import is_finished, node_of
+from controllers.pod import disrupted, is_finished, node_of
 from minikube_py.api import errors
-from minikube_py.api.clock import rfc3339
 from minikube_py.api.gvr import NODES, PODS
 from minikube_py.api.meta import is_terminating, key_of, name_of, namespace_of, uid_of
 from minikube_py.api.types import Obj
@@ -108,12 +107,9 @@ class PodGC:
             return
 
     def _mark_failed(self, pod: Obj, reason: str, message: str) -> None:
-        condition = {
-            "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }  # fmt: skip
-        others = [c for c in (pod.get("status") or {}).get("conditions") or [] if c["type"] != "DisruptionTarget"]
-        body = {"metadata": {"uid": uid_of(pod)}, "status": {"phase": "Failed", "conditions": [*others, condition]}}
+        conditions = disrupted(pod, reason, message, self._clock.now())
+        status: Obj = {"phase": "Failed"} | ({} if conditions is None else {"conditions": conditions})
+        body = {"metadata": {"uid": uid_of(pod)}, "status": status}
         self._client.patch(PODS, name_of(pod), body, namespace_of(pod), subresource="status")
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from controllers.context import Context
 from controllers.node_health import taints_of
 from controllers.nodelifecycle import BY_NODE, index_by_node
-from controllers.pod import is_finished, node_of
+from controllers.pod import disrupted, is_finished, node_of
 from minikube_py.api import errors
-from minikube_py.api.clock import parse_rfc3339, rfc3339
+from minikube_py.api.clock import parse_rfc3339
 from minikube_py.api.gvr import NODES, PODS
 from minikube_py.api.meta import is_terminating, key_of, name_of, namespace_of, uid_of
 from minikube_py.api.tolerations import Taint, tolerates, tolerations_of
@@ -95,15 +95,12 @@ class TaintEviction:
     def _evict(self, key: str, pod: Obj) -> None:
         self._events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
         message = "Taint manager: deleting due to NoExecute taint"
-        condition = {
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": message,
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }  # fmt: skip
-        others = [c for c in (pod.get("status") or {}).get("conditions") or [] if c["type"] != "DisruptionTarget"]
+        conditions = disrupted(pod, "DeletionByTaintManager", message, self._clock.now())
         guard = {"uid": uid_of(pod), "resourceVersion": pod["metadata"]["resourceVersion"]}
-        body = {"metadata": guard, "status": {"conditions": [*others, condition]}}
+        body = {"metadata": guard, "status": {"conditions": conditions}}
         try:
-            self._client.patch(PODS, name_of(pod), body, namespace_of(pod), subresource="status")
+            if conditions is not None:
+                self._client.patch(PODS, name_of(pod), body, namespace_of(pod), subresource="status")
             self._client.delete(PODS, name_of(pod), namespace_of(pod), uid=uid_of(pod))
         except errors.NotFound:
             self._pending.pop(key, None)

@@ -18,8 +18,14 @@ from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.client.stream import Watch
 
-WRITES = ("conflict", "down", "lost", "twice")  # every second write: refused; not sent; done but unanswered; sent twice
-DEATHS = ("dies before", "dies after")  # the process ends before the next write; or right after it, unanswered
+WRITES = (
+    "conflict",
+    "down",
+    "lost",
+    "twice",
+)  # each write, the first time and every other: refused; not sent; done, unanswered; sent twice
+# The process ends: before the next write, or right after one, unanswered.
+DEATHS = ("dies before", "dies after")
 EVENTS = ("events lost", "events repeated", "events late")
 QUIET = ""
 
@@ -48,7 +54,7 @@ class Disturbed(Client):
         self.mode, self.ledger, self.dead = mode, ledger, False
         self.done: list[str] = []
         self._mine, self._allowed, self._lock = mine, allowed, threading.Lock()
-        self._number = 0
+        self._tries: dict[tuple[str, str], int] = defaultdict(int)
 
     def request(self, method: str, path: str, **kw: Any) -> Any:
         if self.dead:
@@ -63,8 +69,8 @@ class Disturbed(Client):
     def _disturbed(self, method: str, path: str, kw: dict[str, Any]) -> Any:
         if self.dead:
             raise errors.ServiceUnavailable("made up: this process is dead")
-        self._number += 1
-        fault = self.mode if self._number % 2 else ""
+        self._tries[method, path] += 1
+        fault = self.mode if self._tries[method, path] % 2 else ""
         if self.mode == "dies before" and len(self.done) >= self._allowed:
             self.dead = True
             raise errors.ServiceUnavailable("made up: died")
