@@ -1,16 +1,14 @@
-"""One small life per controller: what a user does, step by step, and what must be there after each step.
+"""One small life per controller: what a user does, step by step, and what must be there after each step. Workloads and nodes.
 
 Who uses it: test_every_controller.py, which runs each of them undisturbed and under every disturbance, and fails for a
 controller without a row. A step's check sees the world through an undisturbed client.
 """
 
-import base64
 import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from controllers import certificates
 from controllers.options import Options
 from controllers.pod import is_ready
 from minikube_py.api import errors
@@ -20,7 +18,7 @@ from minikube_py.api.gvr import GVR, new_object
 from minikube_py.api.meta import annotations_of, condition_is, condition_of, is_terminating, name_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
-from tests.controllers import play, test_certificates
+from tests.controllers import play
 from tests.controllers.test_job import Runner
 
 Step = tuple[Callable[[Client, str], object], Callable[[Client, str], object]]
@@ -90,16 +88,16 @@ def both(*checks: Callable[[Client, str], object]) -> Callable[[Client, str], bo
     return lambda client, namespace: all(check(client, namespace) for check in checks)
 
 
-def _template(image: str = "busybox:1") -> Obj:
+def template(image: str = "busybox:1") -> Obj:
     return play.pod_template("web", image)
 
 
-_SELECTOR = {"matchLabels": {"app": "web"}}
+SELECTOR = {"matchLabels": {"app": "web"}}
 _NEW_IMAGE = {"template": {"spec": {"containers": [{"name": "main", "image": "busybox:2"}]}}}
 
 
-def _set(res: GVR, selector: Any = _SELECTOR, **spec: Any) -> Callable[[Client, str], object]:
-    return create(res, "web", spec={"replicas": 2, "selector": selector, "template": _template(), **spec})
+def replicated(res: GVR, selector: Any = SELECTOR, **spec: Any) -> Callable[[Client, str], object]:
+    return create(res, "web", spec={"replicas": 2, "selector": selector, "template": template(), **spec})
 
 
 def _node(client: Client, namespace: str) -> str:
@@ -113,16 +111,16 @@ def _node(client: Client, namespace: str) -> str:
 
 def _daemons(client: Client, namespace: str) -> None:
     _node(client, namespace)
-    template = _template()
-    template["spec"]["nodeSelector"] = {"test": namespace}
+    pod = template()
+    pod["spec"]["nodeSelector"] = {"test": namespace}
     client.create(
-        g.DAEMONSETS, new_object(g.DAEMONSETS, "web", namespace, spec={"selector": _SELECTOR, "template": template})
+        g.DAEMONSETS, new_object(g.DAEMONSETS, "web", namespace, spec={"selector": SELECTOR, "template": pod})
     )
 
 
-def _replicated(res: GVR, selector: Any = _SELECTOR) -> Scenario:
+def _grows_and_shrinks(res: GVR, selector: Any = SELECTOR) -> Scenario:
     return Scenario((
-        (_set(res, selector, replicas=3), both(pods(3), status(res, "web", replicas=3, availableReplicas=3))),
+        (replicated(res, selector, replicas=3), both(pods(3), status(res, "web", replicas=3, availableReplicas=3))),
         (patch(res, "web", spec={"replicas": 1}), both(pods(1), status(res, "web", replicas=1, availableReplicas=1))),
     ), kubelet=play.Kubelet)  # fmt: skip
 
@@ -152,10 +150,10 @@ _AUTOSCALER: Obj = {
 }  # fmt: skip
 
 WORKLOADS: dict[str, Scenario] = {
-    "replicaset": _replicated(g.REPLICASETS),
-    "replicationcontroller": _replicated(g.REPLICATIONCONTROLLERS, {"app": "web"}),
+    "replicaset": _grows_and_shrinks(g.REPLICASETS),
+    "replicationcontroller": _grows_and_shrinks(g.REPLICATIONCONTROLLERS, {"app": "web"}),
     "deployment": Scenario((
-        (_set(g.DEPLOYMENTS), both(pods(2), status(g.DEPLOYMENTS, "web", updatedReplicas=2, availableReplicas=2))),
+        (replicated(g.DEPLOYMENTS), both(pods(2), status(g.DEPLOYMENTS, "web", updatedReplicas=2, availableReplicas=2))),
         (patch(g.DEPLOYMENTS, "web", spec=_NEW_IMAGE),
          both(pods(2, "busybox:2"), status(g.DEPLOYMENTS, "web", replicas=2, updatedReplicas=2, availableReplicas=2))),
     ), beside=("replicaset",), kubelet=play.Kubelet),
@@ -165,7 +163,7 @@ WORKLOADS: dict[str, Scenario] = {
          both(pods(1, "busybox:2"), status(g.DAEMONSETS, "web", updatedNumberScheduled=1, numberAvailable=1))),
     ), kubelet=play.Kubelet),
     "statefulset": Scenario((
-        (_set(g.STATEFULSETS, serviceName="web", volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {
+        (replicated(g.STATEFULSETS, serviceName="web", volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]),
          both(pods(2), status(g.STATEFULSETS, "web", currentReplicas=2, availableReplicas=2))),
         (patch(g.STATEFULSETS, "web", spec=_NEW_IMAGE),
@@ -178,7 +176,7 @@ WORKLOADS: dict[str, Scenario] = {
     ), kubelet=lambda client, namespace: Runner(client, namespace, lambda pod: "Succeeded")),
     "cronjob": Scenario(((_cron, _ticked),)),
     "horizontal-pod-autoscaler": Scenario((
-        (together(_set(g.REPLICASETS, replicas=5), create(g.HORIZONTALPODAUTOSCALERS, "web", spec=_AUTOSCALER)),
+        (together(replicated(g.REPLICASETS, replicas=5), create(g.HORIZONTALPODAUTOSCALERS, "web", spec=_AUTOSCALER)),
          lambda client, namespace: client.get(g.REPLICASETS, "web", namespace)["spec"]["replicas"] == 3),
     ), options=lambda apiserver: Options(horizontal_pod_autoscaler_sync_period=0.2)),
     "resource-claim": Scenario((
@@ -193,9 +191,9 @@ WORKLOADS: dict[str, Scenario] = {
 
 def _claiming_pod(client: Client, namespace: str) -> None:
     request = {"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com"}}
-    template = {"spec": {"devices": {"requests": [request]}}}
-    client.create(g.RESOURCECLAIMTEMPLATES, new_object(g.RESOURCECLAIMTEMPLATES, "one", namespace, spec=template))
-    spec = {**_template()["spec"], "resourceClaims": [{"name": "card", "resourceClaimTemplateName": "one"}]}
+    devices = {"spec": {"devices": {"requests": [request]}}}
+    client.create(g.RESOURCECLAIMTEMPLATES, new_object(g.RESOURCECLAIMTEMPLATES, "one", namespace, spec=devices))
+    spec = {**template()["spec"], "resourceClaims": [{"name": "card", "resourceClaimTemplateName": "one"}]}
     client.create(g.PODS, new_object(g.PODS, "gpu", namespace, spec=spec))
 
 
@@ -215,7 +213,7 @@ def _two_behind(client: Client, namespace: str) -> None:
     spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
     client.create(g.SERVICES, new_object(g.SERVICES, "web", namespace, spec=spec))
     for number in (1, 2):
-        pod = new_object(g.PODS, f"p{number}", namespace, spec=_template()["spec"])
+        pod = new_object(g.PODS, f"p{number}", namespace, spec=template()["spec"])
         pod["metadata"]["labels"] = {"app": "web"}
         play.set_ready(client, client.create(g.PODS, pod), True, f"10.2.0.{number}")
 
@@ -256,7 +254,7 @@ SERVING: dict[str, Scenario] = {
 
 def _bound_pod(client: Client, namespace: str) -> str:
     node = _node(client, namespace)
-    client.create(g.PODS, new_object(g.PODS, "p", namespace, spec={**_template()["spec"], "nodeName": node}))
+    client.create(g.PODS, new_object(g.PODS, "p", namespace, spec={**template()["spec"], "nodeName": node}))
     return node
 
 
@@ -300,151 +298,3 @@ NODES: dict[str, Scenario] = {
         options=lambda apiserver: Options(cluster_cidr="10.77.0.0/16"),
     ),
 }  # fmt: skip
-
-
-# -- housekeeping -----------------------------------------------------------------------------------------------------
-
-
-def _has_ca(client: Client, namespace: str) -> bool:
-    text = client.get(g.CONFIGMAPS, "kube-root-ca.crt", namespace)["data"]["ca.crt"]
-    return bool(text.startswith("-----BEGIN CERTIFICATE-----"))
-
-
-def _token_secret(client: Client, namespace: str) -> None:
-    client.create(g.SERVICEACCOUNTS, new_object(g.SERVICEACCOUNTS, "robot", namespace))
-    secret = new_object(g.SECRETS, "robot", namespace, type="kubernetes.io/service-account-token")
-    secret["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "robot"}
-    client.create(g.SECRETS, secret)
-
-
-def _aggregating(client: Client, namespace: str) -> None:
-    labels = {"part-of": namespace}
-    for part in ("b", "a"):
-        rules = [{"apiGroups": [""], "resources": [f"{part}s"], "verbs": ["get"]}]
-        role = new_object(g.CLUSTERROLES, f"{namespace}-{part}", rules=rules)
-        role["metadata"]["labels"] = labels
-        client.create(g.CLUSTERROLES, role)
-    rule = {"clusterRoleSelectors": [{"matchLabels": labels}]}
-    client.create(g.CLUSTERROLES, new_object(g.CLUSTERROLES, f"{namespace}-all", aggregationRule=rule))
-
-
-def _aggregated(*parts: str) -> Callable[[Client, str], bool]:
-    def check(client: Client, namespace: str) -> bool:
-        rules = client.get(g.CLUSTERROLES, f"{namespace}-all").get("rules") or []
-        return [rule["resources"] for rule in rules] == [[f"{part}s"] for part in parts]
-
-    return check
-
-
-def _budgeted(client: Client, namespace: str) -> None:
-    _set(g.REPLICASETS)(client, namespace)
-    spec = {"selector": _SELECTOR, "maxUnavailable": 1}
-    client.create(g.PODDISRUPTIONBUDGETS, new_object(g.PODDISRUPTIONBUDGETS, "web", namespace, spec=spec))
-
-
-def _doomed(client: Client, namespace: str) -> None:
-    doomed = f"{namespace}-doomed"
-    client.create(g.NAMESPACES, new_object(g.NAMESPACES, doomed))
-    for res in (g.CONFIGMAPS, g.SECRETS):
-        client.create(res, new_object(res, "inside", doomed))
-    client.delete(g.NAMESPACES, doomed)
-
-
-def _family(client: Client, namespace: str) -> None:
-    owner = client.create(g.CONFIGMAPS, new_object(g.CONFIGMAPS, "owner", namespace))
-    for number in range(2):
-        child = new_object(g.CONFIGMAPS, f"child-{number}", namespace)
-        ref = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "name": "owner",
-            "uid": uid_of(owner),
-            "blockOwnerDeletion": True,
-        }
-        child["metadata"]["ownerReferences"] = [ref]
-        client.create(g.CONFIGMAPS, child)
-    client.delete(g.CONFIGMAPS, "owner", namespace, propagation_policy="Foreground")
-
-
-def _used(count: int) -> Callable[[Client, str], bool]:
-    def check(client: Client, namespace: str) -> bool:
-        return bool(client.get(g.RESOURCEQUOTAS, "q", namespace)["status"]["used"] == {"configmaps": str(count)})
-
-    return check
-
-
-def _request(signer: str, *subject: str) -> Callable[[Client, str], object]:
-    def act(client: Client, namespace: str) -> None:
-        asked = test_certificates.request(*subject)[1]
-        csr = test_certificates.csr(asked, signer, test_certificates.CLIENT_USAGES)
-        csr["metadata"]["name"] = f"{namespace}-csr"
-        client.create(g.CERTIFICATESIGNINGREQUESTS, csr)
-
-    return act
-
-
-def _decide(kind: str, age: float = 0.0) -> Callable[[Client, str], object]:
-    def act(client: Client, namespace: str) -> None:
-        moment = rfc3339(REAL.now() - timedelta(seconds=age))
-        condition = {"type": kind, "status": "True", "reason": "Test", "message": "", "lastUpdateTime": moment}
-        body = {"status": {"conditions": [condition]}}
-        client.patch(g.CERTIFICATESIGNINGREQUESTS, f"{namespace}-csr", body, subresource="approval")
-
-    return act
-
-
-def _csr_status(client: Client, namespace: str) -> Obj:
-    found: Obj = client.get(g.CERTIFICATESIGNINGREQUESTS, f"{namespace}-csr")
-    return found
-
-
-def _expired_token(client: Client, namespace: str) -> None:
-    fields = {"token-id": "faults", "token-secret": "secretsecret0123", "expiration": "2020-01-01T00:00:00Z"}
-    data = {name: base64.b64encode(text.encode()).decode() for name, text in fields.items()}
-    kind = "bootstrap.kubernetes.io/token"
-    client.create(g.SECRETS, new_object(g.SECRETS, "bootstrap-token-faults", "kube-system", type=kind, data=data))
-
-
-HOUSEKEEPING: dict[str, Scenario] = {
-    "serviceaccount": Scenario((
-        (nothing, lambda c, n: c.get(g.SERVICEACCOUNTS, "default", n)),
-        (delete(g.SERVICEACCOUNTS, "default"), lambda c, n: c.get(g.SERVICEACCOUNTS, "default", n)),
-    )),
-    "serviceaccount-token": Scenario((
-        (_token_secret, lambda c, n: set(c.get(g.SECRETS, "robot", n)["data"]) == {"token", "ca.crt", "namespace"}),
-        (delete(g.SERVICEACCOUNTS, "robot"), lambda c, n: absent(c, g.SECRETS, "robot", n)),
-    )),
-    "root-ca": Scenario((
-        (nothing, _has_ca), (patch(g.CONFIGMAPS, "kube-root-ca.crt", data={"ca.crt": "forged"}), _has_ca),
-    )),
-    "clusterrole-aggregation": Scenario((
-        (_aggregating, _aggregated("a", "b")),
-        (lambda c, n: c.delete(g.CLUSTERROLES, f"{n}-a"), _aggregated("b")),
-    )),
-    "disruption": Scenario((
-        (_budgeted, status(g.PODDISRUPTIONBUDGETS, "web", expectedPods=2, currentHealthy=2, disruptionsAllowed=1)),
-    ), beside=("replicaset",), kubelet=play.Kubelet),
-    "resourcequota": Scenario((
-        (together(create(g.CONFIGMAPS, "c"), create(g.RESOURCEQUOTAS, "q", spec={"hard": {"configmaps": "9"}})), _used(1)),
-        (delete(g.CONFIGMAPS, "c"), _used(0)),
-    )),
-    "namespace": Scenario(((_doomed, lambda c, n: absent(c, g.NAMESPACES, f"{n}-doomed")),)),
-    "csrapproving": Scenario((
-        (_request(certificates.KUBELET_CLIENT, "system:node:n1", "system:nodes"),
-         lambda c, n: condition_is(_csr_status(c, n), "Approved")),
-    )),
-    "csrsigning": Scenario((
-        (together(_request(certificates.CLIENT, "ann"), _decide("Approved")),
-         lambda c, n: _csr_status(c, n)["status"].get("certificate")),
-    ), options=test_certificates.signing),
-    "csrcleaner": Scenario((
-        (together(_request(certificates.CLIENT, "ann"), _decide("Denied", 7200)),
-         lambda c, n: absent(c, g.CERTIFICATESIGNINGREQUESTS, f"{n}-csr")),
-    )),
-    "token-cleaner": Scenario((
-        (_expired_token, lambda c, n: absent(c, g.SECRETS, "bootstrap-token-faults", "kube-system")),
-    ), mine=lambda path, namespace: "bootstrap-token-faults" in path),
-    "garbage-collector": Scenario(((_family, lambda c, n: not c.list(g.CONFIGMAPS, n)["items"]),)),
-}  # fmt: skip
-
-SCENARIOS = WORKLOADS | SERVING | NODES | HOUSEKEEPING

@@ -1,6 +1,7 @@
 """Every controller under every disturbance: the same end, and not one object more made on the way than without.
 
-The rows are in scenarios.py, the disturbances in disturbance.py. A controller in `controllers.main` without a row fails here.
+The rows are in scenarios.py and scenarios_more.py, the disturbances in disturbance.py. A controller in `controllers.main`
+without a row fails here.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from minikube_py.client.rest import Client
 from tests.conftest import APIServer
 from tests.controllers.disturbance import DEATHS, EVENTS, QUIET, WRITES, Disturbed, Ledger
 from tests.controllers.play import running
-from tests.controllers.scenarios import SCENARIOS, Scenario
+from tests.controllers.scenarios import Scenario
+from tests.controllers.scenarios_more import SCENARIOS
 from tests.harness import eventually
 
 _LIFE = 8.0  # seconds after which a process that has not died on its own is taken down all the same
