@@ -18,6 +18,7 @@ from controllers.gc_graph import (
     orphans_dependents,
 )
 from minikube_py.api import errors
+from minikube_py.api.gvr import APISERVICES, CUSTOMRESOURCEDEFINITIONS
 from minikube_py.api.meta import is_terminating, name_of, namespace_of, owners_of, split_key, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
@@ -33,6 +34,8 @@ def build(context: Context) -> Controller:
     controller = Controller(reconciler, workers=2, clock=context.clock)
     reconciler.connect(controller)
     controller.queue.add(_REFRESH)
+    for kinds in (CUSTOMRESOURCEDEFINITIONS, APISERVICES):  # what is served changes with these
+        controller.watch(context.informers.metadata_of(kinds), lambda definition: (_REFRESH,))
     return controller
 
 
@@ -45,6 +48,7 @@ class GarbageCollector:
         self._context, self._client, self._clock = context, context.client, context.clock
         self._absent: OrderedDict[str, None] = OrderedDict()  # owners known to be gone, to ask only once
         self._started: float | None = None
+        self._waiting: set[str] = set()  # keys of objects with an owner of a kind nobody serves (yet)
 
     def connect(self, controller: Controller) -> None:
         """The graph feeds the controller's queue."""
@@ -55,6 +59,9 @@ class GarbageCollector:
         if key == _REFRESH:
             self._graph.refresh()
             self._started = self._started or self._clock.monotonic()
+            waiting, self._waiting = self._waiting, set()
+            for other in waiting:
+                self._enqueue(other)
             return _REFRESH_SECONDS
         if self._started is None or not self._ready(self._started):
             return 0.2
@@ -80,6 +87,7 @@ class GarbageCollector:
         """Delete the object if its owners are gone or wait for it; else take the dead references off."""
         states = {ref["uid"]: self._state(obj, ref) for ref in owners_of(obj)}
         if "unknown" in states.values():
+            self._waiting.add(where.text)
             return _UNKNOWN_KIND_SECONDS
         if set(states.values()) <= {"solid"}:
             return None

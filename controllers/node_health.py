@@ -29,10 +29,15 @@ def taints_of(node: Obj) -> list[Obj]:
     return node["spec"].get("taints") or [] if node.get("spec") else []
 
 
+def is_emptied(node: Obj) -> bool:
+    """Whether its pods are on their way out: that was decided once, and only the reason may change."""
+    return any(t["key"] in (NOT_READY, UNREACHABLE) and t["effect"] == "NoExecute" for t in taints_of(node))
+
+
 def wanted_taints(node: Obj, now: str, *, may_evict: bool) -> list[Obj]:
     """All taints the node shall have: those of others as they are, ours according to its conditions.
 
-    In: `may_evict` false keeps NoExecute off, because with no node ready there is nowhere to go and we may be the ones cut off.
+    In: `may_evict` false keeps NoExecute off: its zone has to wait, or nobody is ready and we may be the ones cut off.
     """
     ready = ready_status(node)
     no_schedule = {

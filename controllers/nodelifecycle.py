@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controllers.context import Context
-from controllers.node_health import ready_status, silent_conditions, taints_of, wanted_taints
+from controllers.node_health import is_emptied, ready_status, silent_conditions, taints_of, wanted_taints
+from controllers.node_zones import Limiter, count, rate, zone_of
 from controllers.pod import is_ready, node_of
 from minikube_py.api import errors
 from minikube_py.api.clock import rfc3339
@@ -36,8 +37,12 @@ def build(context: Context) -> Controller:
     """Watches nodes and pods. Lease renewals only move a node's last sign of life; no key is queued for them."""
     reconciler = NodeLifecycle(context)
     controller = Controller(reconciler, clock=context.clock)
-    controller.watch(reconciler.nodes).watch(reconciler.nodes, reconciler.keys_of_unready)
+    controller.watch(reconciler.nodes).watch(reconciler.nodes, reconciler.keys_of_unready, when=_readiness_changed)
     return controller.watch(reconciler.leases, _nothing).watch(reconciler.pods, _nothing)
+
+
+def _readiness_changed(old: Obj | None, new: Obj | None) -> bool:
+    return old is None or new is None or ready_status(old) != ready_status(new)
 
 
 def _nothing(obj: Obj) -> Iterable[str]:
@@ -56,6 +61,7 @@ class NodeLifecycle:
 
     def __init__(self, context: Context) -> None:
         self._client, self._clock = context.client, context.clock
+        self._options, self._limiter = context.options, Limiter()
         self._period = context.options.node_monitor_period
         self._grace = context.options.node_monitor_grace_period
         self.nodes = context.informers.of(NODES)
@@ -83,11 +89,11 @@ class NodeLifecycle:
         left = self._time_left(node)
         if left <= 0 and ready_status(node) != "Unknown":
             node = self._declare_silent(node)
-        self._taint(node)
+        again = self._taint(node)
         if ready_status(node) in ("False", "Unknown"):
             self._mark_pods(node)
         # A silent node speaks up by itself, which is an event; a lively one is looked at when its time would be over.
-        return max(left, self._period) if left > 0 else None
+        return again or (max(left, self._period) if left > 0 else None)
 
     # -- silence ------------------------------------------------------------------------------------------------------
 
@@ -118,14 +124,22 @@ class NodeLifecycle:
 
     # -- what follows from it -----------------------------------------------------------------------------------------
 
-    def _taint(self, node: Obj) -> None:
-        others = [n for n in self.nodes.list() if name_of(n) != name_of(node)]
-        may_evict = any(ready_status(n) == "True" for n in others)
+    def _taint(self, node: Obj) -> float | None:
+        """Bring the taints up to date. Out: seconds until its zone may lose the next node, if it has to wait for that."""
+        wait, may_evict = None, False
+        if ready_status(node) in ("False", "Unknown"):
+            zones = count(self.nodes.list())
+            per_second = rate(zones, zone_of(node), self._options)
+            may_evict = per_second is not None
+            if per_second is not None and not is_emptied(node):
+                now = self._clock.monotonic()
+                wait = self._limiter.wait(zone_of(node), per_second, now) if per_second else self._period
+                may_evict = not wait
         wanted = wanted_taints(node, rfc3339(self._clock.now()), may_evict=may_evict)
-        if wanted == taints_of(node):
-            return
-        guard = {"uid": node["metadata"]["uid"], "resourceVersion": node["metadata"]["resourceVersion"]}
-        self._client.patch(NODES, name_of(node), {"metadata": guard, "spec": {"taints": wanted or None}})
+        if wanted != taints_of(node):
+            guard = {"uid": node["metadata"]["uid"], "resourceVersion": node["metadata"]["resourceVersion"]}
+            self._client.patch(NODES, name_of(node), {"metadata": guard, "spec": {"taints": wanted or None}})
+        return wait
 
     def _mark_pods(self, node: Obj) -> None:
         """Pods of a node that is not ready are not ready either, so that Services stop sending to them."""

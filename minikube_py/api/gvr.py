@@ -97,6 +97,7 @@ CLUSTERROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRo
 CUSTOMRESOURCEDEFINITIONS = GVR(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
+APISERVICES = GVR("apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False)
 RESOURCECLAIMS = GVR("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 RESOURCECLAIMTEMPLATES = GVR("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
 CSIDRIVERS = GVR("storage.k8s.io", "v1", "csidrivers", "CSIDriver", namespaced=False)

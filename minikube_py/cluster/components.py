@@ -71,6 +71,8 @@ def _controllers(profile: Profile) -> Component:
         "identity": "controllers",
         "node-monitor-period": timing.node_monitor_period,
         "node-monitor-grace-period": timing.node_monitor_grace_period,
+        "node-eviction-rate": timing.node_eviction_rate,
+        "cluster-cidr": profile.pod_cidr,
         "cluster-ca": profile.pki / "ca.crt",
         "cluster-signing-cert": profile.pki / "ca.crt",
         "cluster-signing-key": profile.pki / "ca.key",

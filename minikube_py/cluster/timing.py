@@ -17,6 +17,7 @@ class Timing(NamedTuple):
     node_monitor_period: float
     node_monitor_grace_period: float
     toleration_seconds: int
+    node_eviction_rate: float  # nodes per second and zone
 
 
 TIMINGS = {
@@ -27,6 +28,7 @@ TIMINGS = {
         node_monitor_period=0.5,
         node_monitor_grace_period=3.5,
         toleration_seconds=5,
+        node_eviction_rate=10,
     ),
     "upstream": Timing(
         node_lease_renew_interval=10,
@@ -35,5 +37,6 @@ TIMINGS = {
         node_monitor_period=5,
         node_monitor_grace_period=50,
         toleration_seconds=300,
+        node_eviction_rate=0.1,
     ),
 }

@@ -5,15 +5,18 @@ server holds others. `Ledger` outlives the process that a test lets die: it know
 """
 
 import contextlib
+import random
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from minikube_py.api import errors
+from minikube_py.api.clock import RealClock
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.client.stream import Watch
@@ -27,7 +30,18 @@ WRITES = (
 # The process ends: before the next write, or right after one, unanswered.
 DEATHS = ("dies before", "dies after")
 EVENTS = ("events lost", "events repeated", "events late")
+CLOCK = ("clock jumps",)
 QUIET = ""
+
+
+class JumpingClock(RealClock):
+    """The time of day leaps by up to an hour, ahead and back, at every look; durations are true."""
+
+    def time(self) -> float:
+        return super().time() + random.uniform(-3600, 3600)
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.time(), UTC)
 
 
 class Ledger:

@@ -13,7 +13,7 @@ from controllers.context import Context
 from controllers.main import CONTROLLERS
 from controllers.options import Options
 from minikube_py.api import errors
-from minikube_py.api.clock import REAL, rfc3339
+from minikube_py.api.clock import REAL, Clock, rfc3339
 from minikube_py.api.gvr import DEPLOYMENTS, PODS, REPLICASETS, new_object
 from minikube_py.api.meta import is_terminating, key_of, labels_of, name_of, namespace_of, split_key
 from minikube_py.api.types import Obj
@@ -23,10 +23,12 @@ from minikube_py.client.rest import Client
 
 
 @contextlib.contextmanager
-def running(client: Client, *names: str, options: Options | None = None) -> Iterator[list[Controller]]:
+def running(
+    client: Client, *names: str, options: Options | None = None, clock: Clock = REAL
+) -> Iterator[list[Controller]]:
     """Run these controllers until the block ends."""
-    informers = SharedInformers(client)
-    context = Context(client, informers, options or Options())
+    informers = SharedInformers(client, clock)
+    context = Context(client, informers, options or Options(), clock)
     table = dict(CONTROLLERS)
     controllers = [table[name](context) for name in names]
     informers.start()

@@ -11,10 +11,11 @@ import pytest
 
 from controllers.main import CONTROLLERS
 from minikube_py.api import gvr as g
+from minikube_py.api.clock import REAL
 from minikube_py.api.meta import name_of
 from minikube_py.client.rest import Client
 from tests.conftest import APIServer
-from tests.controllers.disturbance import DEATHS, EVENTS, QUIET, WRITES, Disturbed, Ledger
+from tests.controllers.disturbance import CLOCK, DEATHS, EVENTS, QUIET, WRITES, Disturbed, JumpingClock, Ledger
 from tests.controllers.play import running
 from tests.controllers.scenarios import Scenario
 from tests.controllers.scenarios_more import SCENARIOS
@@ -36,7 +37,7 @@ def tidy(client: Client, namespace: str) -> Iterator[None]:
             client.delete(g.NODES, name_of(node))
 
 
-@pytest.mark.parametrize("mode", [QUIET, *WRITES, *DEATHS, *EVENTS], ids=lambda mode: mode or "undisturbed")
+@pytest.mark.parametrize("mode", [QUIET, *WRITES, *DEATHS, *EVENTS, *CLOCK], ids=lambda mode: mode or "undisturbed")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_converges(apiserver: APIServer, client: Client, namespace: str, tidy: None, name: str, mode: str) -> None:
     scenario, ledger = SCENARIOS[name], Ledger()
@@ -49,10 +50,10 @@ def test_converges(apiserver: APIServer, client: Client, namespace: str, tidy: N
         if mode in DEATHS:
             _live_and_die(scenario, client, namespace, process, names, options)
         else:
-            with running(process(), *names, options=options):
+            with running(process(), *names, options=options, clock=JumpingClock() if mode in CLOCK else REAL):
                 for act, check in scenario.steps:
                     act(client, namespace)
-                    eventually(lambda check=check: check(client, namespace), what=f"{name}: {mode}")  # type: ignore[misc]
+                    eventually(lambda check=check: check(client, namespace), timeout=60, what=f"{name}: {mode}")  # type: ignore[misc]
     made = ledger.counts()
     if mode == QUIET:
         _undisturbed[name] = made

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from minikube_py.api import errors
-from minikube_py.api.gvr import CONFIGMAPS, GVR, NODES, REPLICASETS, SECRETS, new_object
+from minikube_py.api.gvr import (
+    CONFIGMAPS,
+    CUSTOMRESOURCEDEFINITIONS,
+    GVR,
+    NODES,
+    REPLICASETS,
+    SECRETS,
+    new_object,
+)
 from minikube_py.api.meta import is_terminating, name_of, owners_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
@@ -145,3 +153,18 @@ def test_a_settled_collector_writes_nothing(client: Client, namespace: str) -> N
     with running(counting, "garbage-collector"):
         time.sleep(2)
     assert not [write for write in counting.writes if namespace in write] and _find(client, "child", namespace)
+
+
+def test_a_new_kind_is_collected_at_once(client: Client, namespace: str, collector: None) -> None:
+    """Its definition wakes the collector: nobody waits for the next look at discovery."""
+    group = f"{namespace}.example.com"
+    crates = GVR(group, "v1", "crates", "Crate")
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "crates", "kind": "Crate", "singular": "crate", "listKind": "CrateList"}
+    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
+    client.create(CUSTOMRESOURCEDEFINITIONS, new_object(CUSTOMRESOURCEDEFINITIONS, f"crates.{group}", spec=spec))
+    crate = eventually(lambda: client.create(crates, new_object(crates, "c", namespace)))
+    _make(client, namespace, "inside", crate)
+    client.delete(crates, "c", namespace)
+    eventually(lambda: _find(client, "inside", namespace) is None, timeout=10)
