@@ -53,10 +53,11 @@ def test_a_settled_cluster_is_not_written_to(fresh_apiserver: APIServer) -> None
     everything.start()
     try:
         with Kubelet(client, "default"):
-            eventually(lambda: client.get(g.DEPLOYMENTS, "web", "default")["status"].get("availableReplicas") == 2)
-            eventually(lambda: client.get(g.STATEFULSETS, "x", "default")["status"].get("availableReplicas") == 1)
-            eventually(lambda: client.get(g.DAEMONSETS, "x", "default")["status"].get("numberAvailable") == 1)
-            eventually(lambda: client.get(g.JOBS, "x", "default")["status"].get("ready") == 1)
+            for res, name, field, wanted in (
+                (g.DEPLOYMENTS, "web", "availableReplicas", 2), (g.STATEFULSETS, "x", "availableReplicas", 1),
+                (g.DAEMONSETS, "x", "numberAvailable", 1), (g.JOBS, "x", "ready", 1),
+            ):  # fmt: skip
+                eventually(lambda r=res, n=name, f=field, w=wanted: _ticks(clock) and _status(client, r, n, f) == w)  # type: ignore[misc]
             before = eventually(lambda: _at_rest(counting, clock))
             for _ in range(60):
                 clock.advance(1.0)
@@ -64,6 +65,15 @@ def test_a_settled_cluster_is_not_written_to(fresh_apiserver: APIServer) -> None
             assert counting.writes[before:] == []
     finally:
         everything.stop()
+
+
+def _ticks(clock: FakeClock) -> bool:
+    clock.advance(0.1)
+    return True
+
+
+def _status(client: Client, res: g.GVR, name: str, field: str) -> object:
+    return (client.get(res, name, "default").get("status") or {}).get(field)
 
 
 def _at_rest(counting: CountingClient, clock: FakeClock) -> int:
