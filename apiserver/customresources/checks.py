@@ -7,6 +7,7 @@ Upstream: apiextensions-apiserver/pkg/apis/apiextensions/validation/validation.g
 from apiserver.customresources import printing, schema_checks
 from apiserver.strategies import names
 from apiserver.strategies.checks import forbidden, immutable, invalid, one_of, required, required_syntax, syntax
+from apiserver.strategies.validation.webhook_client import client_config
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 
@@ -166,9 +167,7 @@ def _conversion(conversion: Obj) -> list[Cause]:
         return causes
     if not hook:
         return [*causes, required(f"{path}.clientConfig", "required when strategy is set to Webhook")]
-    client = hook.get("clientConfig") or {}
-    if bool(client.get("url")) == bool(client.get("service")):
-        causes.append(required(f"{path}.clientConfig", "exactly one of url or service is required"))
+    causes += client_config(hook.get("clientConfig") or {}, f"{path}.clientConfig")
     versions = hook.get("conversionReviewVersions") or []
     if not versions:
         causes.append(required(f"{path}.conversionReviewVersions"))

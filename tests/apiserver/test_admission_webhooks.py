@@ -463,3 +463,39 @@ def test_metrics(client: Client, register: Register, namespace: str, wire: Any) 
     assert (
         f'apiserver_admission_webhook_rejection_count{{rejection_code="400",{labels},error_type="no_error"}} 1' in text
     )
+
+
+# ---- what may be written -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("client_config", "why"),
+    [
+        ({}, "exactly one of url or service is required"),
+        ({"url": "http://host/"}, "'https' is the only allowed URL scheme"),
+        ({"url": "https:///path"}, "host must be specified"),
+        ({"url": "https://me@host/"}, "user information is not permitted in the URL"),
+        ({"url": "https://host/?a=b"}, "query parameters are not permitted in the URL"),
+        ({"url": "https://host/#a"}, "fragments are not permitted in the URL"),
+        ({"url": "https://host:port/"}, "url must be a valid URL"),
+        ({"url": "https://host/", "caBundle": "bm9uZQ=="}, "unable to load root certificates"),
+        ({"service": {"name": "a"}}, "clientConfig.service.namespace"),
+        ({"service": {"name": "a", "namespace": "b", "port": 70000}}, "port is not valid"),
+        ({"service": {"name": "a", "namespace": "b", "path": "a"}}, "must start with a '/'"),
+        ({"service": {"name": "a", "namespace": "b", "path": "/a//b"}}, r"segment\[1\] may not be empty"),
+    ],
+)
+def test_clients_that_are_not_taken(register: Register, client_config: Obj, why: str) -> None:
+    with pytest.raises(errors.Invalid, match=why):
+        register(VALIDATING, "/x", clientConfig=client_config)
+
+
+def test_a_collection_is_deleted_one_by_one(client: Client, register: Register, namespace: str, wire: Any) -> None:
+    rule = {**CONFIGMAP_RULE, "operations": ["DELETE"]}
+    register(VALIDATING, "/keep", lambda asked: {"allowed": asked["name"] != "kept"}, rules=[rule])
+    for name in ("a", "b", "kept"):
+        client.create(CONFIGMAPS, configmap(name), namespace)
+    answer = wire("DELETE", f"/api/v1/namespaces/{namespace}/configmaps")
+    assert answer.status == 400
+    assert "keep.example.com" in answer.body["message"]
+    assert [one["metadata"]["name"] for one in client.list(CONFIGMAPS, namespace)["items"]] == ["kept"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import harness
 from tests.apiserver.wire import MERGE, Wire, config_map
 from tests.conftest import APIServer
 
@@ -68,3 +69,21 @@ def test_a_watch_on_one_shows_writes_through_the_other(pair: tuple[Wire, Wire]) 
     two.ok("DELETE", f"{MAPS}/watched")
     assert json.loads(response.readline())["type"] == "DELETED"
     connection.close()
+
+
+def test_a_policy_written_on_one_holds_on_the_other(pair: tuple[Wire, Wire]) -> None:
+    group = "/apis/admissionregistration.k8s.io/v1"
+    rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
+    validation = {"expression": "!object.metadata.name.startsWith('bad')"}
+    spec = {"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]}
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "names"}}
+    one, two = pair
+    one.ok("POST", f"{group}/validatingadmissionpolicies", {**kind, "kind": "ValidatingAdmissionPolicy", "spec": spec})
+    bound = {"policyName": "names", "validationActions": ["Deny"]}
+    binding = {**kind, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound}
+    one.ok("POST", f"{group}/validatingadmissionpolicybindings", binding)
+    harness.eventually(lambda: two("POST", MAPS, config_map("bad-two"), dryRun="All").status == 422)
+    assert one("POST", MAPS, config_map("bad-one")).status == 422
+    assert two("POST", MAPS, config_map("good")).status == 201
+    two.ok("DELETE", f"{group}/validatingadmissionpolicybindings/names")
+    harness.eventually(lambda: one("POST", MAPS, config_map("bad-one"), dryRun="All").status == 201)

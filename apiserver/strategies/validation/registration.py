@@ -15,12 +15,12 @@ from apiserver.strategies.checks import (
     one_of,
     required,
     required_syntax,
-    syntax,
     too_many,
     unique,
     unsupported,
 )
 from apiserver.strategies.validation.selectors import label_selector
+from apiserver.strategies.validation.webhook_client import client_config
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 
@@ -45,21 +45,6 @@ def rule(rule: Obj, path: str) -> list[Cause]:
 
 
 _PLURAL = {"operations": "operations", "apiGroups": "API groups", "apiVersions": "API versions"}
-
-
-def _client(config: Obj, path: str) -> list[Cause]:
-    url, service = config.get("url"), config.get("service")
-    if (url is None) == (service is None):
-        return [required(path, "exactly one of url or service is required")]
-    if service is None:
-        assert url is not None
-        return (
-            []
-            if url.startswith("https://")
-            else [invalid(f"{path}.url", url, "'https' is the only allowed URL scheme")]
-        )
-    causes = [required(f"{path}.service.{name}") for name in ("name", "namespace") if not service.get(name)]
-    return causes + syntax(f"{path}.service.port", service.get("port") or 443, names.port_number)
 
 
 _KIND = struct("kubernetes.GroupVersionKind", dict.fromkeys(("group", "version", "kind"), STRING))
@@ -127,7 +112,7 @@ def webhooks(obj: Obj) -> list[Cause]:
             causes += one_of(f"{at}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never"))
         for number, one in enumerate(hook.get("rules") or ()):
             causes += rule(one, f"{at}.rules[{number}]")
-        causes += _client(hook.get("clientConfig") or {}, f"{at}.clientConfig")
+        causes += client_config(hook.get("clientConfig") or {}, f"{at}.clientConfig")
         causes += match_conditions(hook.get("matchConditions") or [], f"{at}.matchConditions")
         for selector in ("namespaceSelector", "objectSelector"):
             causes += label_selector(f"{at}.{selector}", hook.get(selector))
