@@ -56,6 +56,7 @@ class KubeletServer:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._tls: ssl.SSLContext | None = None
+        self._counts = reports.http
         place = container_logs.Place(runtime, pods)
         self._routes: dict[tuple[str, str], Handler] = {
             ("http", "healthz"): _healthz,
@@ -114,8 +115,13 @@ class KubeletServer:
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = _parsed(scope, receive, send)
+        route = (scope["type"], call.parts[0] if call.parts else "")
+        with self._counts.served(scope.get("method", "GET"), route[1] if route in self._routes else ""):
+            await self._answer(call, self._routes.get(route))
+
+    async def _answer(self, call: Call, handler: Handler | None) -> None:
+        scope = call.scope
         try:
-            handler = self._routes.get((scope["type"], call.parts[0] if call.parts else ""))
             if handler is None:
                 raise HttpError(404, "404 page not found")
             if call.parts != ("healthz",):

@@ -65,7 +65,7 @@ class Collector:
         disk_of: Callable[[Obj], PodUsage], clock: Clock,
     ) -> None:  # fmt: skip
         self.options, self._runtime, self._pods, self._cgroups = options, runtime, pods, cgroups
-        self._disk_of, self._clock = disk_of, clock
+        self._disk_of, self.clock = disk_of, clock
         self._lock = threading.Lock()
         self._past: dict[str, list[tuple[float, int]]] = {}
         self._now: dict[str, list[tuple[float, int]]] = {}
@@ -81,7 +81,7 @@ class Collector:
         stats = {each.container_id: each for each in self._runtime.stats([status.id for status in statuses])}
         sandboxes = {status.pod.uid: status for status in observed.sandboxes}
         with self._lock:
-            at = self._clock.time()
+            at = self.clock.time()
             pods = [self._pod(pod, statuses, stats, sandboxes, at) for pod in self._pods.pods()]
             whole = self._node(stats)
             snapshot = Snapshot(at, whole, self._cores("", whole.cpu_nanoseconds, self.started, at), pods)

@@ -15,6 +15,7 @@ from kubelet.runtime import labels
 from kubelet.runtime.base import CONTAINER, Info, Runtime, RuntimeFault
 from kubelet.stats import pages
 from kubelet.stats.collect import Collector, Snapshot
+from kubelet.stats.http_counts import HttpCounts
 from kubelet.stats.probe_counts import ProbeCounts
 from kubelet.stats.summary import summary
 from minikube_py.api.exposition import CONTENT_TYPE
@@ -31,6 +32,7 @@ class Reports:
         more: Mapping[tuple[str, ...], Callable[[], str]],
     ) -> None:  # fmt: skip
         self._collector, self._runtime, self._pods, self._options = collector, runtime, pods, collector.options
+        self.http = HttpCounts(collector.clock)
         self._pages: dict[tuple[str, ...], Callable[[], str]] = {
             ("metrics",): self._own,
             ("metrics", "resource"): lambda: pages.resources(self._snapshot()),
@@ -73,4 +75,7 @@ class Reports:
         if snapshot is not None:
             listed = self._runtime.list_all()
             states.update(one.state for one in listed if one.labels.get(labels.TYPE) == CONTAINER)
-        return pages.own(self._options, self._pods.pods(), snapshot, states, self._collector.started)
+        lines = pages.own(self._options, self._pods.pods(), snapshot, states)
+        self.http.render(lines)
+        lines.process(self._collector.started)
+        return lines.text()

@@ -191,10 +191,8 @@ def _per_container(lines: Lines, snapshot: Snapshot) -> None:
 # ---- /metrics --------------------------------------------------------------------------------------------------------
 
 
-def own(
-    options: Options, pods: Sequence[Obj], snapshot: Snapshot | None, states: Mapping[str, int], started: float
-) -> str:
-    """/metrics: the kubelet itself. In: `states` containers by state; `started` in epoch seconds."""
+def own(options: Options, pods: Sequence[Obj], snapshot: Snapshot | None, states: Mapping[str, int]) -> Lines:
+    """/metrics: the kubelet itself. In: `states` containers by state. Out: what others go on writing to."""
     lines = Lines()
     lines.family("kubelet_node_name", "gauge", "The node's name. The count is always 1.")
     lines.sample("kubelet_node_name", (("node", options.node_name),), 1)
@@ -218,8 +216,7 @@ def own(
         lines.sample("kubelet_pod_qos_classes", (("qos_class", quality),), count)
     if snapshot is not None:
         _volumes(lines, snapshot)
-    lines.process(started)
-    return lines.text()
+    return lines
 
 
 def _is_over(pod: Obj) -> bool:

@@ -312,3 +312,18 @@ def test_a_metrics_server_takes_the_place_of_our_own(apiserver: APIServer, wire:
         assert service["spec"]["service"]["name"] == "metrics-server"
     eventually(lambda: wire("GET", "/apis/metrics.k8s.io/v1beta1/nodes").body.get("kind") == "NodeMetricsList")
     eventually(lambda: condition(wire, server)["reason"] == "Local", what="our own again")
+
+
+def test_on_a_store_that_answers_from_elsewhere(etcd: str, tmp_path: Path, apiserver_marker: None) -> None:
+    server = APIServer(tmp_path, "--store", f"etcd://{etcd}?prefix=aggregation")
+    try:
+        server.start()
+        wire = Wire(server.url, server.ca_file, server.token)
+        with registered(server, "default") as extension:
+            said = wire.ok("PUT", f"{extension.root}/flunders/f", {"a": 1})
+            assert headers_of(said, "x-remote-user") == ["token-admin"]
+            assert len(wire.connection_text(f"{extension.root}/flunders?watch=1").splitlines()) == 3
+            assert wire.ok("GET", "/apis/metrics.k8s.io/v1beta1/nodes")["items"] == []
+        assert wire("GET", f"{extension.root}/flunders").status == 404
+    finally:
+        server.stop()

@@ -169,6 +169,8 @@ def test_a_real_containers_figures(nodes: Nodes, node: Options, namespace: str) 
     own = page(nodes, node, "/metrics")
     assert f'kubelet_node_name{{node="{node.node_name}"}} 1' in own
     assert 'kubelet_running_containers{container_state="running"}' in own
+    asked = 'kubelet_http_requests_total{long_running="false",method="GET",path="stats",server_type="readwrite"}'
+    assert asked in own
 
 
 def test_who_may_look_is_the_api_servers_to_say(
