@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import click
 
-from bench import api, cycle, failover, figures, machine, network, pods, resources, scale, startup, wrk
+from bench import api, cycle, failover, figures, fleet, machine, network, pods, resources, scale, startup, wrk
 from bench.figures import Figure
 from bench.target import Options, Target, state_directory
 from minikube_py.api.errors import APIError
@@ -44,6 +44,9 @@ MEASUREMENTS = {
     "network": Measurement("Services and DNS: changes, connections, answers", network.measure, anywhere=False),
     "failover": Measurement("node stop to replacements Ready", failover.measure, anywhere=False),
     "cycle": Measurement("scheduling cycle alone, pods/s", cycle.measure, anywhere=False, cluster=False),
+    "fleet": Measurement(
+        "1,000 simulated nodes in one process", fleet.measure, anywhere=False, cluster=False, default=False
+    ),
     "scale": Measurement("pods created and bound on bare nodes", scale.measure, cluster=False, default=False),
 }
 

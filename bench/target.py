@@ -37,6 +37,8 @@ class Options:
     pods: int = 20
     nodes: int = 500
     scale_pods: int = 1000
+    fleet_nodes: int = 1000
+    fleet_pods: int = 10_000
     image: str = "busybox:latest"
 
 

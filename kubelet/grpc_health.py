@@ -14,7 +14,7 @@ def check(host: str, port: int, service: str, timeout: float) -> tuple[bool, str
     import grpc
 
     name = service.encode()
-    request = b"\x0a" + bytes([len(name)]) + name if name else b""
+    request = b"\x0a" + _varint(len(name)) + name if name else b""
     with grpc.insecure_channel(f"{host}:{port}") as channel:
         call = channel.unary_unary(_METHOD)
         try:
@@ -22,3 +22,11 @@ def check(host: str, port: int, service: str, timeout: float) -> tuple[bool, str
         except grpc.RpcError as error:
             return False, f"error: {error.code().name if hasattr(error, 'code') else error}"
     return bytes(answer).startswith(_SERVING), "service unhealthy (responded with NOT_SERVING)"
+
+
+def _varint(number: int) -> bytes:
+    parts = []
+    while number >= 0x80:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])

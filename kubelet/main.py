@@ -21,6 +21,8 @@ from kubelet.devices import setup as devices
 from kubelet.devices.base import DeviceManager
 from kubelet.eviction.manager import EvictionManager
 from kubelet.eviction.usage import Meter
+from kubelet.fleet import FleetAgent, FleetPods
+from kubelet.fleet import names as fleet_names
 from kubelet.image_gc import ImageCollector, image_disk
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
@@ -36,6 +38,7 @@ from kubelet.object_watch import ObjectWatches
 from kubelet.objects import ObjectCache, TokenCache
 from kubelet.options import Options, parse
 from kubelet.pod_manager import PodManager
+from kubelet.pod_source import PodSource
 from kubelet.probe_action import runner
 from kubelet.probes import Probes
 from kubelet.runtime.base import Info, Runtime, RuntimeUnavailable
@@ -47,6 +50,7 @@ from kubelet.start_container import Starter
 from kubelet.static_pods import StaticPods
 from kubelet.stats.collect import Collector
 from kubelet.stats.handlers import Reports
+from kubelet.status import Verdict
 from kubelet.status_writer import StatusWriter
 from kubelet.unwired import UnwiredPodNetwork
 from kubelet.volumes.claims import Claims
@@ -99,13 +103,16 @@ class Kubelet:
         self.runtime, info = connect(self._given_runtime or make_runtime(options, clock), clock, ended)
 
         self.informers = SharedInformers(client, clock)
-        pods = self.informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")
+        pods: PodSource = self.informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")
         nodes = self.informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
         services = self.informers.of(SERVICES)
         self.devices: DeviceManager = devices.make(options, info, clock)
-        self.agent = NodeAgent(
+        self.agent: NodeAgent | FleetAgent = NodeAgent(
             options, client, self.runtime, info, self.devices, nodes, clock, lambda: self.eviction.conditions()
         )
+        if options.simulated_nodes:
+            pods = FleetPods(self.informers.of(PODS), fleet_names(options))
+            self.agent = FleetAgent(options, client, self.runtime, info, self.devices, self.informers.of(NODES), clock)
         self.events = EventRecorder(client, "kubelet", clock, options.node_name)
 
         self.local_volumes = LocalVolumes(client, self.informers, self.events, options.root_dir, options.node_name)
@@ -133,7 +140,10 @@ class Kubelet:
 
             def scope() -> Scope:
                 return proxy_scope(
-                    options, dns.port, host_ports(pods.list()), labels_of(self.agent.node()).get(zone, "")
+                    options,
+                    dns.port,
+                    host_ports(pods.list()),
+                    labels_of(self.agent.node()).get(zone, ""),
                 )
 
             proxy = ServiceProxy(self.informers, scope, clock)
@@ -171,8 +181,9 @@ class Kubelet:
                 return
         self.manager.start(self.node, pods, self.static.first())
         self.static.start(self.manager.pod_changed)
-        self.eviction.start()
-        self.collector.start()
+        if not options.simulated_nodes:
+            self.eviction.start()
+            self.collector.start()
         _log.info("node %s runs its pods", options.node_name)
 
     def stop(self) -> None:
@@ -216,6 +227,9 @@ class Kubelet:
             clock,
         )
 
+    def _refuse(self, pod: Obj) -> Verdict | None:
+        return self.eviction.refuse(pod) or self.manager.refuse(pod, self.agent.node(pod["spec"].get("nodeName", "")))
+
     def _image_used(self, reference: str, pulled: bool) -> None:
         self.collector.used(reference, pulled)
         if pulled:
@@ -247,7 +261,7 @@ class Kubelet:
             restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),
             probes=Probes(clock, runner(runtime), manager.wake, unhealthy),
             statuses=statuses, events=self.events, allocatable=self.agent.allocatable,
-            refuse=lambda pod: self.eviction.refuse(pod) or manager.refuse(pod, self.agent.node()),
+            refuse=self._refuse,
             cgroups=groups,
         )  # fmt: skip
 

@@ -24,7 +24,7 @@ from minikube_py.client.rest import Client
 
 _log = logging.getLogger(__name__)
 _LEASE_NAMESPACE = "kube-node-lease"
-_REPORT_EVERY = 300.0
+_REPORT_EVERY, _RETRY = 300.0, 0.2
 
 
 class NodeAgent:
@@ -40,12 +40,14 @@ class NodeAgent:
         self._devices, self._informer, self._clock = devices, informer, clock
         self._stopped, self._wake = threading.Event(), threading.Event()
         self._lease: Obj | None = None
+        self._lease_client = client.with_timeout(max(1.0, min(10.0, options.node_lease_duration / 2)))
+        self._registered = False
         self._images: list[Image] = []
         self._images_at = self._reported_at = float("-inf")
 
     def start(self) -> None:
         """Register (as soon as the API server answers), then keep status and Lease up to date in two threads."""
-        self._informer.add_handler(self._node_changed)
+        self._informer.add_handler(self.node_changed)
         for name, target in (("node-status", self._status_loop), ("node-lease", self._lease_loop)):
             threading.Thread(target=target, name=name, daemon=True).start()
 
@@ -62,7 +64,7 @@ class NodeAgent:
         self._images_at = float("-inf")
         self._wake.set()
 
-    def node(self) -> Obj:
+    def node(self, name: str = "") -> Obj:
         """The Node as the API has it; before it does, as we would register it."""
         return self._informer.get("", self._options.node_name) or {
             **node_status.registration(self._options, self._devices.labels()),
@@ -75,33 +77,37 @@ class NodeAgent:
     # --- status
 
     def _status_loop(self) -> None:
-        self._register()
         while not self._stopped.is_set():
-            try:
-                self._report()
-                pause = self._options.node_status_update_frequency
-            except NotFound:
-                self._register()
-                continue
-            except APIError as error:
-                _log.info("node status waits: %s", error)
-                pause = 1.0
+            pause = self.report()
             self._clock.wait(self._wake, pause)
             self._wake.clear()
 
-    def _register(self) -> None:
+    def report(self) -> float:
+        """Register where that is due, and write the status if there is reason to. Out: seconds until the next look."""
+        try:
+            if not self._registered and not self._register():
+                return _RETRY
+            self._registered = True
+            self._report()
+            return self._options.node_status_update_frequency
+        except NotFound:
+            self._registered = False
+            return 0.0
+        except APIError as error:
+            _log.info("node status waits: %s", error)
+            return 1.0
+
+    def _register(self) -> bool:
         node = node_status.registration(self._options, self._devices.labels())
-        while not self._stopped.is_set():
-            try:
-                self._reported_at = float("-inf")
-                self._client.create(NODES, {**node, "status": self._status({})})
-                return
-            except AlreadyExists:
-                if self._adopt(node):
-                    return
-            except APIError as error:
-                _log.info("cannot register node %s yet: %s", self._options.node_name, error)
-            self._clock.wait(self._stopped, 0.2)
+        try:
+            self._reported_at = float("-inf")
+            self._client.create(NODES, {**node, "status": self._status({})})
+            return True
+        except AlreadyExists:
+            return self._adopt(node)
+        except APIError as error:
+            _log.info("cannot register node %s yet: %s", self._options.node_name, error)
+            return False
 
     def _adopt(self, node: Obj) -> bool:
         """The node was here before: make sure that our labels and pod CIDR are on it."""
@@ -146,7 +152,7 @@ class NodeAgent:
             old.get("conditions") or [], rfc3339(self._clock.now()),
         )  # fmt: skip
 
-    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+    def node_changed(self, old: Obj | None, new: Obj | None) -> None:
         """Somebody else wrote our node: deleted, or called Unknown while we were cut off."""
         if new is None:
             self._wake.set()
@@ -158,17 +164,19 @@ class NodeAgent:
     # --- lease
 
     def _lease_loop(self) -> None:
-        interval = self._options.node_lease_renew_interval
-        client = self._client.with_timeout(max(1.0, min(10.0, self._options.node_lease_duration / 2)))
         while not self._stopped.is_set():
-            pause = interval
-            try:
-                self._lease = self._renew(client)
-            except APIError as error:
-                _log.info("lease not renewed: %s", error)
-                self._lease = None
-                pause = min(interval, 1.0)
-            self._clock.wait(self._stopped, pause)
+            self._clock.wait(self._stopped, self.renew())
+
+    def renew(self) -> float:
+        """Renew the Lease. Out: seconds until that is due again."""
+        interval = self._options.node_lease_renew_interval
+        try:
+            self._lease = self._renew(self._lease_client)
+            return interval
+        except APIError as error:
+            _log.info("lease not renewed: %s", error)
+            self._lease = None
+            return min(interval, 1.0)
 
     def _renew(self, client: Client) -> Obj:
         name, now = self._options.node_name, rfc3339_micro(self._clock.now())

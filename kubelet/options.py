@@ -60,6 +60,7 @@ class Options:
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     default_ulimits: dict[str, str] = field(default_factory=dict)
     pod_manifest_path: str = ""
+    simulated_nodes: int = 0
     runtime_request_timeout: float = 120.0
     image_gc_high_threshold: int = 85
     image_gc_low_threshold: int = 80
@@ -106,6 +107,7 @@ def parse(argv: Sequence[str]) -> Options:
         "node-lease-duration",
         "pod-pids-limit",
         "max-pids",
+        "simulated-nodes",
         "eviction-max-pod-grace-period",
         "image-gc-high-threshold",
         "image-gc-low-threshold",

@@ -15,6 +15,7 @@ from kubelet import admission, host_support, preemption
 from kubelet.executor import KeyedExecutor
 from kubelet.lifecycle import together
 from kubelet.node_services import NodeServices
+from kubelet.pod_source import PodSource
 from kubelet.pod_spec import grace_period, is_mirror
 from kubelet.pod_worker import PodWorker
 from kubelet.runtime import labels
@@ -23,7 +24,6 @@ from kubelet.status import Verdict
 from minikube_py.api.meta import uid_of
 from minikube_py.api.podresources import is_critical
 from minikube_py.api.types import Obj
-from minikube_py.client.informer import Informer
 
 _log = logging.getLogger(__name__)
 _RELIST, _ORPHAN = "relist", "orphan/"
@@ -40,7 +40,7 @@ class PodManager:
         self._stopped = threading.Event()
         self._stream: EventStream | None = None
 
-    def start(self, node: NodeServices, pods: Informer, static: Sequence[Obj] = ()) -> None:
+    def start(self, node: NodeServices, pods: PodSource, static: Sequence[Obj] = ()) -> None:
         """Take over what runs already, then react. In: `pods` holds the pods bound to this node, completely; `static` are those
         that `pod_changed` will be told of by somebody else."""
         self._node = node
@@ -113,7 +113,8 @@ class PodManager:
     def refuse(self, pod: Obj, node: Obj) -> Verdict | None:
         """Node admission, one pod at a time; the pod counts from the moment it is let in."""
         with self._admission:
-            others = [other for other in self.occupying() if uid_of(other) != uid_of(pod)]
+            here, uid = pod["spec"].get("nodeName"), uid_of(pod)
+            others = [o for o in self.occupying() if uid_of(o) != uid and o["spec"].get("nodeName") == here]
             verdict = host_support.refuse(pod, self._node.options.allowed_unsafe_sysctls)
             verdict = verdict or admission.refuse(pod, node, others)
             if (

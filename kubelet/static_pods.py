@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kubelet.images import default_policy
 from kubelet.options import Options
+from kubelet.pod_source import PodSource
 from kubelet.pod_spec import MIRROR, SOURCE, containers_of, is_mirror
 from minikube_py.api import yaml
 from minikube_py.api.clock import Clock
@@ -21,7 +22,6 @@ from minikube_py.api.errors import AlreadyExists, APIError, NotFound
 from minikube_py.api.gvr import PODS
 from minikube_py.api.meta import is_terminating, uid_of
 from minikube_py.api.types import Obj
-from minikube_py.client.informer import Informer
 from minikube_py.client.rest import Client
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class StaticPods:
     `wake` has the pod with this uid report its status."""
 
     def __init__(
-        self, options: Options, client: Client, pods: Informer, clock: Clock, node: Callable[[], Obj],
+        self, options: Options, client: Client, pods: PodSource, clock: Clock, node: Callable[[], Obj],
         busy: Callable[[str, str], bool], wake: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._wake_pod = wake

@@ -11,12 +11,12 @@ import threading
 from dataclasses import dataclass
 
 from kubelet.executor import KeyedExecutor
+from kubelet.pod_source import PodSource
 from kubelet.pod_spec import MIRROR, is_static
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError, Conflict, NotFound, ServiceUnavailable
 from minikube_py.api.gvr import PODS
 from minikube_py.api.types import Obj
-from minikube_py.client.informer import Informer
 from minikube_py.client.rest import Client
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class _Wanted:
 class StatusWriter:
     """The statuses of the node's pods on their way to the API server. Thread-safe."""
 
-    def __init__(self, client: Client, pods: Informer, clock: Clock) -> None:
+    def __init__(self, client: Client, pods: PodSource, clock: Clock) -> None:
         self._client, self._pods = client, pods
         self._wanted: dict[str, _Wanted] = {}
         self._latest: dict[str, Obj] = {}

@@ -7,6 +7,7 @@ Upstream: the behaviour of the former pkg/kubelet/dockershim (helpers_linux.go, 
 
 from typing import Any
 
+from kubelet.runtime import labels
 from kubelet.runtime.base import ContainerConfig, Device, Mount, Resources, SandboxConfig, Security
 from minikube_py.api.types import Obj
 
@@ -39,6 +40,9 @@ def sandbox_body(config: SandboxConfig, oom_floor: int = -1000) -> Obj:
         host["NetworkMode"] = config.network
     else:
         body["NetworkDisabled"] = True
+    if config.network and config.network != "host" and config.labels.get(labels.POD_IP):
+        address = {"IPAMConfig": {"IPv4Address": config.labels[labels.POD_IP]}}
+        body["NetworkingConfig"] = {"EndpointsConfig": {config.network: address}}
     if config.network and config.network != "host" and config.port_mappings:
         body["ExposedPorts"], host["PortBindings"] = _published(config.port_mappings)
     return body

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from kubelet.network.netlink import RouteNetlink
+from kubelet.options import Options
+from minikube_py.api.gvr import CONFIGMAPS, new_object
+from minikube_py.api.types import Obj
 from minikube_py.cluster import images
 from tests import harness
 from tests.conftest import APIServer
-from tests.kubelet.conftest import Nodes, is_ready, status_of
+from tests.kubelet.conftest import Nodes, container, is_ready, status_of
 
 BRIDGE = "mkpyengine"  # an engine told to have no bridge would delete the first engine's docker0
 
@@ -102,6 +105,15 @@ def bare_bridge() -> Iterator[str]:
 PODS = 50
 
 
+def with_volumes(nodes: Nodes, namespace: str, options: Options) -> Obj:
+    """A pod that notes, in memory, what its ConfigMap says each time it starts."""
+    nodes.client.create(CONFIGMAPS, new_object(CONFIGMAPS, "live", namespace, data={"a": "old"}))
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("live", "memory")]
+    body = container("main", ["sh", "-c", "echo $(cat /live/a) >> /memory/log; sleep 3600"], volumeMounts=mounts)
+    volumes = [{"name": "live", "configMap": {"name": "live"}}, {"name": "memory", "emptyDir": {"medium": "Memory"}}]
+    return nodes.pod(namespace, options, "volumes", [body], volumes=volumes)
+
+
 def test_fifty_pods_come_back_with_the_engine(
     apiserver: APIServer, engine: Engine, bare_bridge: str, namespace: str, tmp_path: Path
 ) -> None:
@@ -112,14 +124,21 @@ def test_fifty_pods_come_back_with_the_engine(
     )  # fmt: skip
     try:
         nodes.start(options)
-        made = [nodes.pod(namespace, options, f"pod-{index}") for index in range(PODS)]
+        made = [nodes.pod(namespace, options, f"pod-{index}") for index in range(PODS - 1)]
+        made.append(with_volumes(nodes, namespace, options))
         before = [nodes.wait(pod, is_ready, 120) for pod in made]
+        kept = Path(
+            options.root_dir, "pods", before[-1]["metadata"]["uid"], "volumes/kubernetes.io~empty-dir/memory/log"
+        )
+        harness.eventually(lambda: kept.read_text() == "old\n", what="the first line")
+        nodes.client.patch(CONFIGMAPS, "live", {"data": {"a": "new"}}, namespace)
         engine.kill()
         harness.eventually(lambda: not Path(f"/proc/{engine.process.pid}").exists() if engine.process else True, 10)
         engine.start()
         for pod in before:
             after = nodes.wait(pod, lambda p: status_of(p, "main").get("restartCount", 0) == 1 and is_ready(p), 120)
             assert after["status"]["podIP"] == pod["status"]["podIP"]
+        assert kept.read_text() == "old\nnew\n", "volumes outlive the engine, and are as fresh as ever"
         running = [c["Names"][0] for c in engine.client().api.containers()]
         assert len(running) == 2 * PODS, running
         assert all(sum(pod["metadata"]["uid"] in name for name in running) == 2 for pod in before)

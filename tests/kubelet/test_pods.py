@@ -272,3 +272,66 @@ def test_events_tell_the_story(nodes: Nodes, node: Options, namespace: str) -> N
         }
 
     harness.eventually(lambda: reasons() >= {"Pulled", "Created", "Started", "Killing"}, what="the usual events")
+
+
+def test_the_end_of_the_log_is_a_termination_message(nodes: Nodes, node: Options, namespace: str) -> None:
+    policy: Obj = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+    bad = container("main", sh("echo first; echo the reason; exit 1"), **policy)
+    good = container("main", sh("echo nothing to see"), **policy)
+    own = container("main", sh("echo noise; echo mine > /dev/termination-log; exit 1"), **policy)
+    placed = container("main", sh("echo here > /tmp/why; exit 1"), terminationMessagePath="/tmp/why")
+    made = [
+        nodes.pod(namespace, node, f"m{i}", [body], restartPolicy="Never") for i, body in enumerate((bad, own, placed))
+    ]
+    fine = nodes.pod(namespace, node, "fine", [good], restartPolicy="Never")
+    messages = [ended(nodes.wait_phase(pod, "Failed"))["message"] for pod in made]
+    assert messages == ["first\nthe reason\n", "mine\n", "here\n"]
+    assert "message" not in ended(nodes.wait_phase(fine, "Succeeded"))
+
+
+def test_a_sleep_before_the_end(nodes: Nodes, node: Options, namespace: str) -> None:
+    """preStop sleep: the container runs on meanwhile, and is then told to end."""
+    script = "trap 'echo $n > /dev/termination-log; exit 0' TERM; n=0; while true; do sleep 0.5; n=$((n + 1)); done"
+    body = container("main", sh(script), lifecycle={"preStop": {"sleep": {"seconds": 3}}})
+    pod = nodes.wait(nodes.pod(namespace, node, containers=[body], terminationGracePeriodSeconds=20), is_ready)
+    with nodes.client.watch(PODS, namespace, resource_version=pod["metadata"]["resourceVersion"]) as watch:
+        nodes.delete(pod)
+        final = next(obj for kind, obj in watch if kind == "DELETED")
+    assert int(ended(final)["message"]) >= 4
+
+
+def test_a_kubelet_that_comes_back_finishes_what_was_ending(nodes: Nodes, namespace: str, bridge: Bridge) -> None:
+    options = nodes.start(nodes.options(index=10))
+    stubborn = sh("trap '' TERM; while true; do sleep 0.2; done")
+    pod = nodes.wait(nodes.pod(namespace, options, containers=[container("main", stubborn)]), is_ready)
+    nodes.stop(options)
+    nodes.client.delete(PODS, pod["metadata"]["name"], namespace, grace_period_seconds=2)
+    assert nodes.get(pod)["metadata"]["deletionTimestamp"]
+    nodes.start(options)
+    nodes.wait_gone(pod)
+    uid = pod["metadata"]["uid"]
+    harness.eventually(lambda: not [c for c in bridge.containers() if uid in c["Names"][0]], what="no container left")
+    nodes.stop(options)
+
+
+def test_the_engine_may_wire_the_pods(nodes: Nodes, namespace: str, bridge: Bridge) -> None:
+    """`--network docker`, where we may not: pods have the engine's addresses, reach each other, and keep running."""
+    options = nodes.start(nodes.options(index=11, network="docker"))
+    served = container("main", sh("while true; do echo hello | nc -l -p 8080; done"), ports=[
+        {"containerPort": 8080, "hostPort": 18383}])  # fmt: skip
+    server = nodes.wait(nodes.pod(namespace, options, "server", [served]), is_ready)
+    address = server["status"]["podIP"]
+    assert address.startswith(f"{bridge.prefix}.")
+    script = f"until nc -w 1 {address} 8080 > /dev/termination-log; do sleep 0.2; done"
+    client = nodes.pod(namespace, options, "client", [container("main", sh(script))], restartPolicy="Never")
+    assert ended(nodes.wait_phase(client, "Succeeded"))["message"] == "hello\n"
+    probed = container("main", sh("while true; do echo x | nc -l -p 80; done"), readinessProbe={
+        "tcpSocket": {"port": 80}, "periodSeconds": 1})  # fmt: skip
+    nodes.wait(nodes.pod(namespace, options, "probed", [probed]), is_ready)
+    bridge.engine.api.kill(status_of(server, "main")["containerID"].removeprefix("docker://"))
+    after = nodes.wait(server, lambda p: status_of(p, "main")["restartCount"] == 1 and is_ready(p))
+    assert after["status"]["podIP"] == address
+    for pod in (server, client):
+        nodes.delete(pod)
+        nodes.wait_gone(pod)
+    nodes.stop(options)

@@ -1,8 +1,10 @@
 """A node without containers: the same kubelet on the simulated runtime, many pods at once, and a kubelet that is replaced."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+from kubelet.main import Kubelet
 from kubelet.runtime.simulated import SimulatedRuntime
 from minikube_py.api.clock import REAL
 from minikube_py.api.gvr import LEASES, NODES, PODS
@@ -88,4 +90,33 @@ def test_the_node_object(simulated: Nodes, namespace: str) -> None:
     )
     simulated.client.delete(NODES, name)
     simulated.wait_ready(name)
+    simulated.stop(options)
+
+
+def test_a_fleet_of_nodes_in_one_kubelet(simulated: Nodes, namespace: str) -> None:
+    """Each is a node of its own to the API: registered, alive, with its own admission; their pods run in one process."""
+    options = simulated.options(simulated_nodes=12, capacity={"cpu": "1", "memory": "1Gi", "pods": "3"})
+    kubelet = Kubelet(options, REAL)
+    kubelet.start(threading.Event())
+    simulated.running[options.node_name] = kubelet
+    names = [f"{options.node_name}-{number:04d}" for number in range(12)]
+    for name in names:
+        simulated.wait_ready(name)
+    bound = [
+        simulated.pod(namespace, replace(options, node_name=name), f"{index}-{which}", [container("main")])
+        for index, name in enumerate(names) for which in range(3)
+    ]  # fmt: skip
+    for pod in bound:
+        assert simulated.wait(pod, is_ready)["spec"]["nodeName"] in names
+    late = simulated.wait_phase(simulated.pod(namespace, replace(options, node_name=names[0]), "late"), "Failed")
+    assert late["status"]["reason"] == "OutOfpods"
+    leases = {lease["metadata"]["name"] for lease in simulated.client.list(LEASES, "kube-node-lease")["items"]}
+    assert leases >= set(names)
+    unknown = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}}
+    simulated.client.patch(NODES, names[5], unknown, kind="strategic", subresource="status")
+    simulated.client.delete(NODES, names[6])
+    simulated.wait_ready(names[5])
+    simulated.wait_ready(names[6])
+    simulated.delete(bound[0])
+    simulated.wait_gone(bound[0])
     simulated.stop(options)
