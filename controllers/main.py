@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from controllers import (
     clusterrole_aggregation,
@@ -30,6 +29,7 @@ from controllers import (
     hpa,
     job,
     loadbalancer,
+    metrics,
     namespace,
     nodeipam,
     nodelifecycle,
@@ -40,6 +40,7 @@ from controllers import (
     root_ca,
     serviceaccount,
     serviceaccount_token,
+    serving,
     statefulset,
     tainteviction,
     tokencleaner,
@@ -48,10 +49,14 @@ from controllers.context import Context
 from controllers.options import Options, enabled, parse
 from controllers.scheduler import config
 from controllers.scheduler import main as scheduler
+from controllers.scheduler.main import Scheduler
 from controllers.storage import claims, ephemeral, expand, local_path, protection, volumes
 from minikube_py.api.clock import REAL, Clock
+from minikube_py.api.errors import ServiceUnavailable
+from minikube_py.api.types import Obj
 from minikube_py.client import kubeconfig
 from minikube_py.client.controller import Controller
+from minikube_py.client.delegated import Reviewer
 from minikube_py.client.informer import SharedInformers
 from minikube_py.client.leader import LeaderElector
 from minikube_py.client.rest import Client
@@ -104,11 +109,11 @@ class Running:
     """Everything that acts, from `start` to `stop`."""
 
     def __init__(self, client: Client, options: Options, clock: Clock = REAL) -> None:
-        self._client, self._options, self._clock = client, options, clock
+        self._client, self._options, self._clock, self._started = client, options, clock, clock.time()
         self._informers: SharedInformers | None = None
         self._controllers: list[Controller] = []
         self._context: Context | None = None
-        self._scheduler: Any = None
+        self._scheduler: Scheduler | None = None
         self._scheduling = scheduler.SchedulerOptions(config.load(options.scheduler_config))
 
     def start(self) -> None:
@@ -124,6 +129,16 @@ class Running:
             controller.start()
         names = [controller.reconciler.name for controller in self._controllers]
         log.info("started: %s", ", ".join([*names, *(["scheduler"] if self._scheduler else [])]))
+
+    def explain(self, namespace: str, name: str) -> Obj | None:
+        """Why the pod is where it is, or nowhere. Raises ServiceUnavailable when this instance does not schedule."""
+        if self._scheduler is None:
+            raise ServiceUnavailable("this instance does not schedule now; ask the one that leads")
+        return self._scheduler.explain(namespace, name)
+
+    def metrics(self) -> str:
+        """The text of the /metrics page."""
+        return metrics.render(self._controllers, self._scheduler, self._informers is not None, self._started)
 
     def stop(self) -> None:
         """Stop acting: no key is handed out after this returns, and what was in progress had a moment to finish."""
@@ -148,13 +163,15 @@ def run(options: Options) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     client = Client(kubeconfig.load(options.kubeconfig or None), user_agent="minikube-py/controllers")
     running = Running(client, options)
+    if options.secure_port:
+        _serve(client, options, running)
     if not options.leader_elect:
         running.start()
         signal.sigwait(signals)
         running.stop()
         return
     elector = LeaderElector(
-        client, "kube-controller-manager", options.identity or f"controllers-{os.getpid()}",
+        client, options.leader_elect_resource_name, options.identity or f"controllers-{os.getpid()}",
         lease_duration=options.leader_elect_lease_duration, renew_deadline=options.leader_elect_renew_deadline,
         retry_period=options.leader_elect_retry_period,
     )  # fmt: skip
@@ -163,6 +180,13 @@ def run(options: Options) -> None:
     signal.sigwait(signals)
     elector.stop()
     thread.join(1.9)
+
+
+def _serve(client: Client, options: Options, running: Running) -> None:
+    """Raises OSError when the address is not ours, the port is taken, or a certificate is missing."""
+    tls = serving.tls_context(options.tls_cert, options.tls_key, options.client_ca)
+    pages = {"metrics": serving.metrics_page(running.metrics), "scheduling": serving.scheduling_page(running.explain)}
+    serving.Server(options.bind_address, options.secure_port, tls, Reviewer(client, REAL), pages).start()
 
 
 def _log_to_stderr(verbosity: int) -> None:

@@ -16,6 +16,7 @@ class Options:
 
     kubeconfig: str = ""
     leader_elect: bool = True
+    leader_elect_resource_name: str = "kube-controller-manager"
     leader_elect_lease_duration: float = 15.0
     leader_elect_renew_deadline: float = 10.0
     leader_elect_retry_period: float = 2.0
@@ -42,6 +43,11 @@ class Options:
     large_cluster_size_threshold: int = 50
     service_cluster_ip_range: str = "10.96.0.0/16"
     load_balancer_range: str = ""
+    bind_address: str = "127.0.0.1"
+    secure_port: int = 0
+    tls_cert: str = ""
+    tls_key: str = ""
+    client_ca: str = ""
     verbosity: int = 0
 
 
@@ -51,6 +57,7 @@ def parse(argv: list[str]) -> Options:
     default, on_off = Options(), argparse.BooleanOptionalAction
     parser.add_argument("--kubeconfig", default="", help="how to reach the API server (default: as kubectl)")
     parser.add_argument("--leader-elect", action=on_off, default=True, help="act only while holding the lease")
+    parser.add_argument("--leader-elect-resource-name", default=default.leader_elect_resource_name, help="of the lease")
     for name in ("lease_duration", "renew_deadline", "retry_period"):
         option = f"leader_elect_{name}"
         parser.add_argument(f"--{option.replace('_', '-')}", type=_seconds, default=getattr(default, option))
@@ -79,6 +86,12 @@ def parse(argv: list[str]) -> Options:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(default, name))
     parser.add_argument("--service-cluster-ip-range", default=default.service_cluster_ip_range)
     parser.add_argument("--load-balancer-range", default="", help="addresses for Services of type LoadBalancer")
+    parser.add_argument(
+        "--bind-address", default=default.bind_address, help="where health, metrics and scheduling are served"
+    )
+    parser.add_argument("--secure-port", type=int, default=0, help="the port for that; 0 serves nothing")
+    for name in ("tls-cert", "tls-key", "client-ca"):
+        parser.add_argument(f"--{name}", default="")
     parser.add_argument("-v", "--verbosity", type=int, default=0, help="0 warnings, 1 what happens, 2 everything")
     values = vars(parser.parse_args(argv))
     values["controllers"] = tuple(name.strip() for name in values["controllers"].split(",") if name.strip())

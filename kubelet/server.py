@@ -22,12 +22,13 @@ from uvicorn.server import ServerState
 
 from kubelet import certificates, container_logs, port_forward, remote_command
 from kubelet.asgi import Call, HttpError, Receive, Scope, Send, in_thread
-from kubelet.auth import Gate, certificate_user
+from kubelet.auth import Gate
 from kubelet.options import Options
 from kubelet.pod_manager import PodManager
 from kubelet.runtime.base import Runtime
 from kubelet.stats.handlers import Reports
 from minikube_py.api.clock import Clock
+from minikube_py.client.delegated import certificate_user
 
 _log = logging.getLogger(__name__)
 _IDENTITY = "kubelet.identity"

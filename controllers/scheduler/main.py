@@ -32,6 +32,7 @@ from controllers.scheduler.framework import (
     Profile,
 )
 from controllers.scheduler.handlers import Handlers, scheduler_name
+from controllers.scheduler.metrics import SCHEDULED, UNSCHEDULABLE, Metrics
 from controllers.scheduler.podinfo import PodInfo
 from controllers.scheduler.profile import build
 from controllers.scheduler.queue import Queued, SchedulingQueue
@@ -96,7 +97,7 @@ class Scheduler:
     def __init__(self, client: Client, informers: SharedInformers, clock: Clock, options: SchedulerOptions) -> None:
         self._client, self._informers, self._clock = client, informers, clock
         self.lock = threading.RLock()
-        self.snapshot, self.attempts = Snapshot(), Attempts()
+        self.snapshot, self.attempts, self.metrics = Snapshot(), Attempts(), Metrics()
         self._writers, self._stopped = Writers(options.writers), threading.Event()
         self._recorders: list[EventRecorder] = []
         self._serving = {p.scheduler_name: self._serve(p, options) for p in options.configuration.profiles}
@@ -196,12 +197,15 @@ class Scheduler:
             if self._stopped.is_set() or not self.queue.has_out(queued):
                 return
             pod, (profile, search, reporter) = queued.pod, self._of(queued.pod)
+            began = self._clock.monotonic()
             try:
                 placement = search.place(self.snapshot, pod)
             except NoFit as failure:
                 self._unschedulable(queued, failure)
+                self.metrics.attempt(profile.name, UNSCHEDULABLE, self._clock.monotonic() - began)
                 return
             self._record(queued, placement)
+            self.metrics.attempt(profile.name, SCHEDULED, self._clock.monotonic() - began)
             refusal = profile.reserve(placement.cycle, placement.node)
             if refusal is not None:
                 self.queue.retry(queued)
@@ -245,6 +249,8 @@ class Scheduler:
         self.queue.park(queued, failure.plugins)
         if victims:
             self._preempting.add(pod.uid)
+            self.metrics.preemptions += 1
+            self.metrics.victims += len(victims)
         self._writers.submit(pod.key, lambda: self._report(queued, pod, message, nominated, victims))
 
     def _post_filter(self, pod: PodInfo, failure: NoFit) -> PostFilter | None:

@@ -10,6 +10,7 @@ Upstream: pkg/scheduler/backend/queue/scheduling_queue.go.
 import heapq
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,17 @@ class SchedulingQueue:
 
     def __len__(self) -> int:
         return len(self._pods)
+
+    def counts(self) -> dict[str, int]:
+        """How many pods are where; under upstream's names."""
+        with self._condition:
+            found = Counter(queued.state for queued in self._pods.values())
+        return {
+            "active": found[ACTIVE],
+            "backoff": found[BACKING_OFF],
+            "unschedulable": found[PARKED],
+            "gated": found[GATED],
+        }
 
     def state(self, key: str) -> str:
         """Where a pod is, "" when it is not here."""

@@ -20,6 +20,7 @@ from minikube_py.cli.lab_commands import labs
 from minikube_py.cli.node_commands import node
 from minikube_py.cli.security_commands import encryption, token
 from minikube_py.cli.service_commands import service
+from minikube_py.cli.why_command import why
 from minikube_py.cluster.errors import ClusterError
 from minikube_py.cluster.profile import home
 
@@ -55,7 +56,7 @@ def main() -> None:
     """Kubernetes you can read, running real containers."""
 
 
-for command in (up, down, status, node, token, encryption, service, addon, image, kubeconfig, doctor, logs, labs):
+for command in (up, down, status, node, token, encryption, service, addon, image, kubeconfig, doctor, logs, why, labs):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class WorkQueue:
         self._due: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._serial = itertools.count()
+        self._adds = self._retries = 0
         self._down = False
 
     def add(self, key: str) -> None:
@@ -54,6 +55,7 @@ class WorkQueue:
     def add_rate_limited(self, key: str) -> None:
         """Add the key after a back-off that doubles with every call since the last `forget` (5 ms … 1000 s)."""
         with self._changed:
+            self._retries += 1
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
         self.add_after(key, min(self._max, self._base * 2.0 ** min(failures, 60)))
@@ -67,6 +69,11 @@ class WorkQueue:
         """How often the key was added rate-limited since the last `forget`."""
         with self._changed:
             return self._failures.get(key, 0)
+
+    def counts(self) -> dict[str, int]:
+        """What is waiting now, and what was added (in all, and after failures) so far; under upstream's names."""
+        with self._changed:
+            return {"depth": len(self._ready), "adds_total": self._adds, "retries_total": self._retries}
 
     def get(self, timeout: float | None = None) -> str | None:
         """The next key, which is this worker's until `done`; None when the timeout passed or the queue is shut down."""
@@ -118,6 +125,7 @@ class WorkQueue:
         if self._down or key in self._dirty:
             return
         self._dirty.add(key)
+        self._adds += 1
         if key not in self._processing:
             self._ready.append(key)
             self._changed.notify()

@@ -6,6 +6,8 @@ Who uses it: up, down, node, status and sample. Invariant: waits are bounded and
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import quote
 
 from minikube_py.api.errors import APIError, ServiceUnavailable
 from minikube_py.api.gvr import NODES
@@ -24,6 +26,15 @@ _HOPELESS = 3
 def client(profile: Profile) -> Client:
     """A client with the administrator's rights."""
     return Client(kubeconfig.load(str(profile.kubeconfig)), user_agent="minikube-py/cli")
+
+
+def scheduling(profile: Profile, namespace: str, pod: str) -> Obj:
+    """The scheduler's latest attempt to place a pod (`Attempt.as_object`). Raises APIError."""
+    address, port = profile.controllers_address
+    config = replace(kubeconfig.load(str(profile.kubeconfig)), server=f"https://{address}:{port}")
+    path = f"/scheduling/{quote(namespace)}/{quote(pod)}"
+    attempt: Obj = json.loads(Client(config, user_agent="minikube-py/cli").request("GET", path)[2])
+    return attempt
 
 
 def wait_ready(profile: Profile, seconds: float) -> None:

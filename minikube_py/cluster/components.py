@@ -65,17 +65,22 @@ def _apiserver(profile: Profile) -> Component:
 
 
 def _controllers(profile: Profile) -> Component:
-    timing = TIMINGS[profile.timing]
+    timing, pki, (address, port) = TIMINGS[profile.timing], profile.pki, profile.controllers_address
     flags = {
         "kubeconfig": component_kubeconfig(profile, "controllers"),
+        "bind-address": address,
+        "secure-port": port,
+        "tls-cert": pki / "controllers.crt",
+        "tls-key": pki / "controllers.key",
+        "client-ca": pki / "ca.crt",
         "identity": "controllers",
         "node-monitor-period": timing.node_monitor_period,
         "node-monitor-grace-period": timing.node_monitor_grace_period,
         "node-eviction-rate": timing.node_eviction_rate,
         "cluster-cidr": profile.pod_cidr,
-        "cluster-ca": profile.pki / "ca.crt",
-        "cluster-signing-cert": profile.pki / "ca.crt",
-        "cluster-signing-key": profile.pki / "ca.key",
+        "cluster-ca": pki / "ca.crt",
+        "cluster-signing-cert": pki / "ca.crt",
+        "cluster-signing-key": pki / "ca.key",
         "service-cluster-ip-range": profile.service_cidr,
         "load-balancer-range": profile.balancer_cidr if profile.runtime == "docker" else "",
     }

@@ -41,7 +41,8 @@ def ensure(directory: Path, *, api_addresses: Sequence[str]) -> None:
     issue(directory, "apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
     issue(directory, "front-proxy-client", "front-proxy-client", ca="front-proxy-ca")
     issue(directory, "admin", "kubernetes-admin", ["system:masters"])
-    issue(directory, "controllers", "system:kube-controller-manager", ["system:masters"])
+    own = ["localhost", "127.0.0.1", "controllers", *api_addresses]
+    issue(directory, "controllers", "system:kube-controller-manager", ["system:masters"], own)
     issue(directory, "kube-proxy", "system:kube-proxy", ["system:node-proxier"])
 
 

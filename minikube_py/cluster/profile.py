@@ -96,6 +96,11 @@ class Profile:
         return f"10.{FIRST_POD_NET + self.index}.0.1"
 
     @property
+    def controllers_address(self) -> tuple[str, int]:
+        """Where the controllers serve their health, metrics and the scheduler's explanations."""
+        return (self.gateway, 10257) if self.runtime == "docker" else ("127.0.0.1", self.port + 1000)
+
+    @property
     def service_cidr(self) -> str:
         return f"10.{FIRST_SERVICE_NET + self.index}.0.0/16"
 

@@ -23,12 +23,12 @@ def test_made_once_and_kept(tmp_path: Path) -> None:
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tmp_path.glob("*.key"))
 
 
-def test_a_new_address_renews_the_server_certificate_alone(tmp_path: Path) -> None:
+def test_a_new_address_renews_the_serving_certificates_alone(tmp_path: Path) -> None:
     pki.ensure(tmp_path, api_addresses=["10.244.0.1"])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     pki.ensure(tmp_path, api_addresses=["10.244.0.1", "10.9.9.9"])
     changed = {path.name for path in tmp_path.iterdir() if before[path.name] != path.read_bytes()}
-    assert changed == {"apiserver.crt", "apiserver.key"}
+    assert changed == {f"{name}.{kind}" for name in ("apiserver", "controllers") for kind in ("crt", "key")}
 
 
 def test_identities_carry_upstreams_names(tmp_path: Path) -> None:
