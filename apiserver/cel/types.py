@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from apiserver.cel.values import escape
 from minikube_py.api.schema_node import Node
+from minikube_py.api.types import Obj
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,32 @@ def fits(one: Type, other: Type) -> bool:
         case Map(), Map():
             return fits(one.key, other.key) and fits(one.value, other.value)
     return False
+
+
+_FORMATS = {"date-time": TIMESTAMP, "datetime": TIMESTAMP, "date": TIMESTAMP, "duration": DURATION, "byte": BYTES}
+_PLAIN = {"integer": INT, "number": DOUBLE, "boolean": BOOL}
+
+
+def of_schema(schema: Obj) -> Type:
+    """The type of what a structural schema (JSON) describes; field names are as expressions write them."""
+    if schema.get("x-kubernetes-int-or-string"):
+        return DYN
+    match schema.get("type"):
+        case "string":
+            return _FORMATS.get(schema.get("format") or "", STRING)
+        case "array":
+            return List(of_schema(schema["items"])) if isinstance(schema.get("items"), dict) else DYN
+        case "object":
+            inner = schema.get("additionalProperties")
+            if isinstance(inner, dict):
+                return Map(STRING, of_schema(inner))
+            if inner or (schema.get("x-kubernetes-preserve-unknown-fields") and not schema.get("properties")):
+                return DYN
+            return Struct("object", lambda name: _property(schema, name))
+    return _PLAIN.get(schema.get("type") or "", DYN)
+
+
+def _property(schema: Obj, name: str) -> Type | None:
+    properties = schema.get("properties") or {}
+    found = next((inner for key, inner in properties.items() if escape(key) == name or key == name), None)
+    return of_schema(found) if found is not None else None

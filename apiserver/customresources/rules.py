@@ -9,10 +9,11 @@ Upstream: apiextensions-apiserver/pkg/apiserver/schema/cel/{compilation,validati
 import re
 from typing import Any
 
-from apiserver.cel import cost, program
+from apiserver.cel import cost, program, typecheck
 from apiserver.cel.optional import Optional
 from apiserver.cel.program import Budget
-from apiserver.cel.values import escape, to_cel
+from apiserver.cel.types import BOOL, DYN, STRING, of_schema
+from apiserver.cel.values import to_cel
 from apiserver.customresources.values import ABSENT
 from apiserver.strategies.checks import forbidden, invalid, required, unsupported
 from minikube_py.api.errors import Cause
@@ -163,7 +164,7 @@ def problems(schema: Obj, path: str, count: int | None, *, root: bool = False) -
             found.append(invalid(f"{at}.message", rule["message"], "message must be non-empty if specified"))
         for key in ("rule", "messageExpression"):
             if rule.get(key):
-                wrong = _compiles(rule[key], f"{at}.{key}", typed, key)
+                wrong = _compiles(rule, key, f"{at}.{key}", typed)
                 found += wrong
                 if not wrong:
                     estimated = cost.estimate(program.compile(rule[key]).tree, typed) * count
@@ -175,45 +176,12 @@ def problems(schema: Obj, path: str, count: int | None, *, root: bool = False) -
     return found, total
 
 
-def _compiles(text: str, path: str, schema: Obj, what: str) -> list[Cause]:
-    failed = f"{'messageExpression ' if what != 'rule' else ''}compilation failed: "
+def _compiles(rule: Obj, key: str, path: str, schema: Obj) -> list[Cause]:
+    """What is wrong with the rule's expression under this key."""
+    failed, result = ("compilation failed", BOOL) if key == "rule" else ("messageExpression compilation failed", STRING)
+    seen = of_schema(schema)
     try:
-        tree = program.compile(text).tree
+        typecheck.check(rule[key], {"self": seen, "oldSelf": DYN if rule.get("optionalOldSelf") else seen}, (result,))
     except program.CompileError as error:
-        return [invalid(path, text, f"{failed}{error}")]
-    unknown = dict.fromkeys(_undefined(tree, schema))
-    return [invalid(path, text, f"{failed}ERROR: <input>:1:1: undefined field '{name}'") for name in unknown]
-
-
-def _undefined(tree: Any, schema: Obj) -> list[str]:
-    """Fields of self that the schema does not have."""
-    found: list[str] = []
-    for node in tree.iter_subtrees():
-        if node.data == "member_dot":
-            holder, name = _schema_at(node.children[0], schema), str(node.children[1])
-            if holder is not None and not _has(holder, name):
-                found.append(name)
-    return found
-
-
-def _schema_at(node: Any, schema: Obj) -> Obj | None:
-    """The schema of what an expression stands for, as far as that is plain; None when it is not."""
-    if node.data in ("member", "primary") and len(node.children) == 1:
-        return _schema_at(node.children[0], schema)
-    if node.data == "ident":
-        return schema if str(node.children[0]) in ("self", "oldSelf") else None
-    if node.data == "member_dot":
-        holder = _schema_at(node.children[0], schema)
-        properties = (holder or {}).get("properties") or {}
-        return next((inner for key, inner in properties.items() if escape(key) == str(node.children[1])), None)
-    if node.data == "member_index":
-        holder = _schema_at(node.children[0], schema) or {}
-        inner = holder.get("items") or holder.get("additionalProperties")
-        return inner if isinstance(inner, dict) else None
-    return None
-
-
-def _has(schema: Obj, name: str) -> bool:
-    if schema.get("type") != "object" or schema.get("additionalProperties"):
-        return schema.get("type") in ("object", None)
-    return any(escape(key) == name for key in schema.get("properties") or ())
+        return [invalid(path, rule[key], f"{failed}: {error}")]
+    return []
