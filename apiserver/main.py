@@ -15,7 +15,7 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
-from apiserver import audit_policy, bootstrap, listener, malloc, strategies
+from apiserver import audit_policy, bootstrap, listener, malloc, strategies, watching
 from apiserver.admission import configuration
 from apiserver.admission.dynamic import Dynamic
 from apiserver.aggregation.catalogue import APIServices
@@ -82,7 +82,10 @@ def run(options: Options, clock: Clock = REAL) -> None:
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
 
+        ending: list[asyncio.Future[None]] = []  # a task that nobody holds may be collected
+
         async def start() -> tuple[Any, asyncio.Event]:
+            ending.append(asyncio.ensure_future(watching.end_all(server)))
             return Shell(server), server.stopping
 
         listener.run(sockets, tls, start)

@@ -1,7 +1,7 @@
 """What one API server process is made of, so that a request handler gets one argument instead of ten.
 
 Who uses it: `main.run` fills it in start-up order; the pipeline and the shell pass it on. Invariant: nothing here changes
-after start-up, except `ready` and `stopping`.
+after start-up, except `stopping` and the `watches` under way.
 """
 
 import asyncio
@@ -40,3 +40,4 @@ class Server:
     documents: Documents
     checks: dict[str, Callable[[], str]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    watches: set[asyncio.Future[None]] = field(default_factory=set)

@@ -77,18 +77,27 @@ async def _admit(server: Server, request: Request) -> Admitted:
 
 async def _pump(server: Server, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     """Send chunks as they come, until they end, the client hangs up or the server stops."""
-    gone = asyncio.ensure_future(_disconnected(receive))
-    stopping = asyncio.ensure_future(server.stopping.wait())
     sending = asyncio.ensure_future(_send_all(chunks, send))
+    gone = asyncio.ensure_future(_disconnected(receive))
+    gone.add_done_callback(lambda _: sending.cancel())
+    server.watches.add(sending)
     try:
-        await asyncio.wait((gone, stopping, sending), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (gone, stopping, sending):
-            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
-    if not gone.done() or gone.cancelled():
+    finally:
+        server.watches.discard(sending)
+        sending.cancel()
+        left = gone.done()
+        gone.cancel()
+    if not left:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def end_all(server: Server) -> None:
+    """When the server stops, end every watch: one task for all of them, as an idle watch should cost little."""
+    await server.stopping.wait()
+    for sending in list(server.watches):
+        sending.cancel()
 
 
 async def _send_all(chunks: AsyncIterator[bytes], send: Send) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import click
 
-from bench import api, cycle, failover, figures, fleet, machine, network, pods, resources, scale, startup, wrk
+from bench import api, cycle, failover, figures, fleet, machine, network, pods, resources, scale, server, startup, wrk
 from bench.figures import Figure
 from bench.target import Options, Target, state_directory
 from minikube_py.api.errors import APIError
@@ -39,6 +39,9 @@ MEASUREMENTS = {
     "startup": Measurement("phases of `minikube-py up`", startup.measure, anywhere=False),
     "resources": Measurement("memory and idle CPU per process", resources.measure, anywhere=False),
     "api": Measurement("API throughput and watch fan-out", api.measure),
+    "server": Measurement(
+        "API server alone: start, idle watches, 100 to 100,000 objects", server.measure, anywhere=False, cluster=False
+    ),
     "wrk": Measurement("API reads by wrk, a second opinion", wrk.measure),
     "pods": Measurement("pod to Ready, Deployment available, deletion", pods.measure),
     "network": Measurement("Services and DNS: changes, connections, answers", network.measure, anywhere=False),
@@ -102,20 +105,33 @@ def _measure(names: list[str], ours: Target, other: Target | None, options: Opti
 @click.option("--pods", "pod_count", default=20, show_default=True, type=click.IntRange(1, 100))
 @click.option("--nodes", default=500, show_default=True, type=click.IntRange(1, 5000), help="Bare nodes of `scale`.")
 @click.option("--scale-pods", default=1000, show_default=True, type=click.IntRange(1, 20000), help="Pods of `scale`.")
+@click.option(
+    "--stored",
+    default=Options.stored,
+    show_default=True,
+    type=click.IntRange(1000, 1_000_000),
+    help="Objects that `server` compares with 100.",
+)
 @click.option("--idle-seconds", default=15, show_default=True, type=click.IntRange(1, 600))
 @click.option("--image", default=Options.image, show_default=True, help="What test pods run; must have a shell.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the JSON goes.")
 def main(
     names: tuple[str, ...], profile: str | None, against: str | None, against_name: str, seconds: int, pod_count: int,
-    nodes: int, scale_pods: int, idle_seconds: int, image: str, output: Path | None,
+    nodes: int, scale_pods: int, stored: int, idle_seconds: int, image: str, output: Path | None,
 ) -> None:  # fmt: skip
-    """Measure a cluster. NAMEs choose what: startup, resources, api, wrk, pods, failover, cycle, scale."""
+    """Measure a cluster. NAMEs choose what: startup, resources, api, server, wrk, pods, failover, cycle, scale."""
     unknown = sorted(set(names) - set(MEASUREMENTS))
     if unknown:
         raise click.UsageError(f"no measurement {unknown[0]!r}; there are: {', '.join(MEASUREMENTS)}")
     chosen = [n for n, m in MEASUREMENTS.items() if n in names or (not names and m.default)]
     options = Options(
-        seconds=seconds, idle_seconds=idle_seconds, pods=pod_count, nodes=nodes, scale_pods=scale_pods, image=image
+        seconds=seconds,
+        idle_seconds=idle_seconds,
+        pods=pod_count,
+        nodes=nodes,
+        scale_pods=scale_pods,
+        image=image,
+        stored=stored,
     )
     described = machine.describe()
     about = {"machine": described, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

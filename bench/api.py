@@ -16,6 +16,8 @@ _NAMES = {
     "watch": "API watch deliveries", "delete": "API delete",
 }  # fmt: skip
 
+_WORST = frozenset(("create", "get", "patch", "delete"))
+
 
 def measure(target: Target, options: Options) -> list[Figure]:
     binary = golang.build("kbench")
@@ -34,6 +36,10 @@ def measure(target: Target, options: Options) -> list[Figure]:
             f", {fails} FAILED" if fails not in ("", "0") else ""
         )
         figures.append(Figure(_NAMES[verb], float(rate), "/s", "higher", note))
+        if verb in _WORST:
+            figures.append(
+                Figure(f"{_NAMES[verb]}, p99", float(worst), "ms", note=f"{options.connections} connections")
+            )
     if not figures:
         return [missing("API throughput", f"the load client said: {(done.stderr or done.stdout).strip()[-200:]}")]
     return figures

@@ -1,6 +1,7 @@
 """A control plane of the benchmark's own: API server and scheduler as processes, in a temporary directory, no nodes.
 
-Who uses it: scale.py, which fills it with bare nodes that no kubelet stands behind. Invariant: loopback only, gone afterwards.
+Who uses it: scale.py, which fills it with bare nodes that no kubelet stands behind, and server.py, which wants the API server
+alone. Invariant: loopback only, gone afterwards.
 """
 
 import contextlib
@@ -9,8 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.target import Target, until
 from minikube_py.api import errors
@@ -34,37 +37,63 @@ def _answers(client: Client) -> bool:
         return False
 
 
+class Running(NamedTuple):
+    """An API server of the benchmark's own. `ready_seconds`: from its command to a good answer from /readyz."""
+
+    target: Target
+    directory: Path
+    port: int
+    pid: int
+    ready_seconds: float
+
+
 @contextlib.contextmanager
-def control_plane() -> Iterator[Target]:
-    """Yields the target, ready. Raises RuntimeError with the end of its log when it does not come up."""
+def api_server(environment: dict[str, str] | None = None) -> Iterator[Running]:
+    """Yields it, ready. In: what to add to its environment. Raises RuntimeError with the end of its log if it never is."""
     with tempfile.TemporaryDirectory(prefix="minikube-py-bench-") as scratch:
         directory, port = Path(scratch), _free_port()
         keys, admin = directory / "pki", directory / "admin.conf"
         pki.ensure(keys, api_addresses=["10.96.0.1"])
         kubeconfig.write(admin, kubeconfig.build("bench", f"https://127.0.0.1:{port}", keys, "admin"))
-        processes = [_start(directory, "apiserver", [
+        client = Client(reading.load(str(admin)))
+        started = time.monotonic()
+        process = _start(directory, "apiserver", [
             "--data-dir", str(directory / "store"), "--bind", "127.0.0.1", "--port", str(port),
             "--tls-cert", f"{keys}/apiserver.crt", "--tls-key", f"{keys}/apiserver.key", "--client-ca", f"{keys}/ca.crt",
             "--service-account-key", f"{keys}/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
-        ])]  # fmt: skip
+        ], environment)  # fmt: skip
         try:
-            client = Client(reading.load(str(admin)))
-            if until(lambda: _answers(client), 30) is None:
+            if until(lambda: _answers(client), 60, interval=0.01) is None:
                 raise RuntimeError((directory / "apiserver.log").read_text()[-500:])
-            flags = ["--kubeconfig", str(admin), "--no-leader-elect", "--controllers", "serviceaccount"]
-            processes.append(_start(directory, "controllers", flags))
-            yield Target("minikube-py", str(admin))
+            yield Running(Target("minikube-py", str(admin)), directory, port, process.pid, time.monotonic() - started)
         finally:
-            for process in reversed(processes):
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(5)
-                process.kill()
-                process.wait()
+            _end(process)
 
 
-def _start(directory: Path, component: str, flags: list[str]) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+@contextlib.contextmanager
+def control_plane() -> Iterator[Target]:
+    """Yields the target, with API server and scheduler. Raises RuntimeError as `api_server` does."""
+    with api_server() as running:
+        flags = ["--kubeconfig", running.target.kubeconfig, "--no-leader-elect", "--controllers", "serviceaccount"]
+        controllers = _start(running.directory, "controllers", flags)
+        try:
+            yield running.target
+        finally:
+            _end(controllers)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    process.kill()
+    process.wait()
+
+
+def _start(
+    directory: Path, component: str, flags: list[str], more: dict[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT), **(more or {})}
     with (directory / f"{component}.log").open("wb") as log:
         command = [sys.executable, "-m", f"{component}.main", *flags]
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=directory)

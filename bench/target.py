@@ -39,6 +39,8 @@ class Options:
     scale_pods: int = 1000
     fleet_nodes: int = 1000
     fleet_pods: int = 10_000
+    idle_watches: int = 1000
+    stored: int = 100_000
     image: str = "busybox:latest"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import api, cycle, figures, resources, target
+from bench import api, cycle, figures, resources, server, target
 from bench.figures import Figure
 from bench.target import Options, Target
 from minikube_py.api.gvr import NAMESPACES
@@ -64,8 +64,16 @@ def test_the_api_is_measured_and_the_namespace_goes(
     options = Options(seconds=1, objects=50, watchers=5)
     found = {figure.name: figure for figure in api.measure(Target("ours", apiserver.kubeconfig), options)}
     assert list(found) == [
-        "API create", "API get", "API list of all", "API merge-patch", "API watch deliveries", "API delete",
+        "API create", "API create, p99", "API get", "API get, p99", "API list of all", "API merge-patch",
+        "API merge-patch, p99", "API watch deliveries", "API delete", "API delete, p99",
     ]  # fmt: skip
     assert all(figure.value and "FAILED" not in figure.note for figure in found.values())
     left = [n for n in client.list(NAMESPACES)["items"] if n["metadata"]["name"].startswith("bench-")]
     assert all("deletionTimestamp" in n["metadata"] for n in left)
+
+
+def test_the_server_alone_is_measured() -> None:
+    options = Options(seconds=1, idle_watches=20, stored=300)
+    found = {figure.name: figure for figure in server.measure(Target("ours", ""), options)}
+    assert {"API server: start to ready", "API server: first start ever", "memory, 20 idle watches"} <= set(found)
+    assert all(found[f"cost of one {verb}, 300 stored"].value for verb in ("create", "get", "patch", "delete"))
