@@ -50,7 +50,7 @@ from controllers.options import Options, enabled, parse
 from controllers.scheduler import config
 from controllers.scheduler import main as scheduler
 from controllers.scheduler.main import Scheduler
-from controllers.storage import claims, ephemeral, expand, local_path, protection, volumes
+from controllers.storage import attachdetach, claims, ephemeral, expand, local_path, protection, volumes
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.errors import ServiceUnavailable
 from minikube_py.api.types import Obj
@@ -94,6 +94,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("pv-protection", protection.build_volumes),
     ("ephemeral-volume", ephemeral.build),
     ("volume-expand", expand.build),
+    ("attachdetach", attachdetach.build),
     ("local-path-provisioner", local_path.build),
     ("namespace", namespace.build),
     ("csrapproving", csrapproving.build),

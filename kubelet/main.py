@@ -53,9 +53,7 @@ from kubelet.stats.handlers import Reports
 from kubelet.status import Verdict
 from kubelet.status_writer import StatusWriter
 from kubelet.unwired import UnwiredPodNetwork
-from kubelet.volumes.claims import Claims
-from kubelet.volumes.local_path import LocalVolumes
-from kubelet.volumes.manager import VolumeManager
+from kubelet.volumes.setup import Storage
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import NODES, PODS, SERVICES
 from minikube_py.api.meta import labels_of, namespace_of, uid_of
@@ -108,14 +106,20 @@ class Kubelet:
         services = self.informers.of(SERVICES)
         self.devices: DeviceManager = devices.make(options, info, clock)
         self.agent: NodeAgent | FleetAgent = NodeAgent(
-            options, client, self.runtime, info, self.devices, nodes, clock, lambda: self.eviction.conditions()
+            options,
+            client,
+            self.runtime,
+            info,
+            self.devices,
+            nodes,
+            clock,
+            lambda: self.eviction.conditions(),
+            lambda: self.storage.csi.in_use(),
         )
         if options.simulated_nodes:
             pods = FleetPods(self.informers.of(PODS), fleet_names(options))
             self.agent = FleetAgent(options, client, self.runtime, info, self.devices, self.informers.of(NODES), clock)
         self.events = EventRecorder(client, "kubelet", clock, options.node_name)
-
-        self.local_volumes = LocalVolumes(client, self.informers, self.events, options.root_dir, options.node_name)
 
         def service_env(pod: Obj) -> dict[str, str]:
             return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
@@ -165,7 +169,6 @@ class Kubelet:
             options, self.runtime, self.manager, reports, Gate(client, options.node_name, clock), clock
         )
         self.server.start()
-        self.local_loop = self.local_volumes.controller()
         self.renewals = certificates.Renewals(client, options.node_name, clock)
         if options.bootstrap_kubeconfig:
             self.renewals.start(certificates.client_certificate(options))
@@ -173,7 +176,8 @@ class Kubelet:
             self.renewals.start(certificates.serving_certificate(options), self.server.renewed)
         self.informers.start()
         self.agent.start()
-        self.local_loop.start()
+        if not options.simulated_nodes:
+            self.storage.start()
         for extra in self.extras:
             extra.start()
         while not self.informers.wait_synced(1.0):
@@ -198,10 +202,10 @@ class Kubelet:
             self.renewals,
             self.node.probes,
             self.node.statuses,
+            self.storage,
             *self.extras,
         ):
             part.stop()
-        self.local_loop.stop()
         self.informers.stop()
         self.devices.stop()
         self.events.stop()
@@ -244,6 +248,17 @@ class Kubelet:
         objects = ObjectCache(client, clock, options.sync_frequency)
         watches = 0 if runtime.name == "simulated" else 64  # thousands of simulated nodes share a process
         images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
+        self.storage = Storage(
+            options,
+            client,
+            self.informers,
+            self.events,
+            objects,
+            clock,
+            self.agent.node,
+            manager.pods,
+            self.agent.changed,
+        )
 
         def unhealthy(pod: Obj, container: str, kind: str, reason: str, message: str) -> None:
             self.events.event(pod, kind, reason, message, field_path=f"spec.containers{{{container}}}")
@@ -251,9 +266,7 @@ class Kubelet:
         return NodeServices(
             options=options, clock=clock, runtime=runtime, network=self.network,
             sandboxes=Sandboxes(options, runtime, self.network, groups, self.isolate),
-            volumes=VolumeManager(
-                Path(options.root_dir), clock, Claims(objects, clock, self.agent.node, manager.pods), self.local_volumes
-            ),
+            volumes=self.storage.manager,
             objects=objects, watches=ObjectWatches(self.informers, objects, manager.refresh, limit=watches),
             tokens=TokenCache(client, clock), images=images, devices=self.devices,
             terminator=Terminator(runtime, clock),

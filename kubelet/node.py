@@ -32,10 +32,10 @@ class NodeAgent:
 
     def __init__(
         self, options: Options, client: Client, runtime: Runtime, info: Info, devices: DeviceManager, informer: Informer,
-        clock: Clock, pressure: Callable[[], frozenset[str]] = frozenset,
+        clock: Clock, pressure: Callable[[], frozenset[str]] = frozenset, volumes_in_use: Callable[[], list[str]] = list,
     ) -> None:  # fmt: skip
-        """In: `pressure` gives the pressure conditions that are true."""
-        self._pressure = pressure
+        """In: `pressure` gives the pressure conditions that are true, `volumes_in_use` the attachable volumes set up here."""
+        self._pressure, self._volumes_in_use = pressure, volumes_in_use
         self._options, self._client, self._runtime, self._info = options, client, runtime, info
         self._devices, self._informer, self._clock = devices, informer, clock
         self._stopped, self._wake = threading.Event(), threading.Event()
@@ -128,6 +128,8 @@ class NodeAgent:
             held = self._client.get(NODES, self._options.node_name)
         old = held.get("status") or {}
         new = self._status(old)
+        if (in_use := self._volumes_in_use()) != (old.get("volumesInUse") or []):
+            new["volumesInUse"] = in_use
         now = self._clock.monotonic()
         if not node_status.worth_writing(old, new) and now - self._reported_at < _REPORT_EVERY:
             return

@@ -164,4 +164,6 @@ def worth_writing(old: Obj, new: Obj) -> bool:
     for key in ("capacity", "allocatable"):
         if any((old.get(key) or {}).get(name) != value for name, value in new[key].items()):
             return True
-    return any(old.get(key) != new[key] for key in ("addresses", "nodeInfo", "daemonEndpoints"))
+    return "volumesInUse" in new or any(
+        old.get(key) != new[key] for key in ("addresses", "nodeInfo", "daemonEndpoints")
+    )

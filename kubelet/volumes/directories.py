@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from kubelet.csi.driver import real_path
 from kubelet.errors import VolumeError
 from kubelet.volumes import mounts
 from minikube_py.api import quantity
@@ -36,9 +37,12 @@ _KINDS: dict[str, tuple[Callable[[int], bool], str]] = {
 }
 
 
-def host_path(source: Obj) -> Path:
-    """The path of a hostPath volume, of the type asked for. Raises VolumeError when it is something else or missing."""
-    path, kind = Path(source["path"]), source.get("type") or ""
+def host_path(source: Obj, root: Path) -> Path:
+    """The path of a hostPath volume, of the type asked for. Raises VolumeError when it is something else or missing.
+
+    In: `root` is this node's directory, which is what its pods find at /var/lib/kubelet, as several nodes share a machine.
+    """
+    path, kind = Path(real_path(source["path"], str(root))), source.get("type") or ""
     if kind == "DirectoryOrCreate":
         path.mkdir(parents=True, exist_ok=True, mode=0o755)
     elif kind == "FileOrCreate" and not path.exists():

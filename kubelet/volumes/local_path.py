@@ -14,13 +14,12 @@ from pathlib import Path
 
 from kubelet.errors import VolumeError
 from kubelet.volumes import host, mounts
-from minikube_py.api import errors
+from kubelet.volumes.expansion import Expansion
 from minikube_py.api import volumes as v
-from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from minikube_py.api.gvr import PERSISTENTVOLUMES
 from minikube_py.api.meta import annotations_of, is_terminating, name_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
-from minikube_py.client.events import EventRecorder
 from minikube_py.client.informer import SharedInformers
 from minikube_py.client.rest import Client
 
@@ -39,13 +38,10 @@ class LocalVolumes:
 
     name = "local-volumes"
 
-    def __init__(
-        self, client: Client, informers: SharedInformers, recorder: EventRecorder, root: str, node: str
-    ) -> None:
-        self._client, self._recorder, self._root = client, recorder, directory(root)
+    def __init__(self, client: Client, informers: SharedInformers, expansion: Expansion, root: str, node: str) -> None:
+        self._client, self._expansion, self._root = client, expansion, directory(root)
         self._volumes = informers.of(PERSISTENTVOLUMES, label_selector=f"{v.NODE_LABEL}={node}")
         self._lock = threading.Lock()
-        self._told: dict[str, str] = {}  # volume → the size its claim was told
 
     def controller(self) -> Controller:
         return Controller(self).watch(self._volumes)
@@ -54,14 +50,15 @@ class LocalVolumes:
         """Raises OSError or APIError: tried again."""
         volume = self._volumes.get("", key)
         if volume is None:
-            self._told.pop(key, None)
+            self._expansion.forget(key)
         elif not is_terminating(volume):
             try:
                 self.ensure(volume)
             except VolumeError as error:
                 _log.info("volume %s: %s", key, error)
                 return _RETRY
-            self._tell_size(volume)
+            if (claim := self._expansion.claim_of(volume)) is not None:
+                self._expansion.finish(volume, claim)
         elif v.phase_of(volume) != "Bound" and v.DATA_FINALIZER in (volume["metadata"].get("finalizers") or ()):
             self._remove(key)
             rest = [name for name in volume["metadata"]["finalizers"] if name != v.DATA_FINALIZER]
@@ -131,30 +128,6 @@ class LocalVolumes:
         self._fill(making, copy_of)
         mounts.clear(making)
         os.rename(file, image)
-
-    def _tell_size(self, volume: Obj) -> None:
-        """A claim that asked for more has it now."""
-        ref, size = volume["spec"].get("claimRef") or {}, volume["spec"]["capacity"]["storage"]
-        if not ref.get("uid") or self._told.get(name_of(volume)) == size:
-            return
-        try:
-            claim = self._client.get(PERSISTENTVOLUMECLAIMS, ref["name"], ref["namespace"])
-        except errors.NotFound:
-            return
-        status = claim.get("status") or {}
-        if claim["metadata"]["uid"] != ref["uid"] or status.get("phase") != "Bound":
-            return
-        if (status.get("capacity") or {}).get("storage") != size:
-            conditions = [
-                c for c in status.get("conditions") or () if c["type"] not in ("FileSystemResizePending", "Resizing")
-            ]
-            changes = {"capacity": {"storage": size}, "conditions": conditions}
-            self._client.update(
-                PERSISTENTVOLUMECLAIMS, {**claim, "status": {**status, **changes}}, subresource="status"
-            )
-            text = f'MountVolume.NodeExpandVolume succeeded for volume "{name_of(volume)}"'
-            self._recorder.event(claim, "Normal", "FileSystemResizeSuccessful", text)
-        self._told[name_of(volume)] = size
 
     def _remove(self, name: str) -> None:
         with self._lock:

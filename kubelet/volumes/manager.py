@@ -11,14 +11,13 @@ from pathlib import Path
 
 from kubelet.errors import VolumeError
 from kubelet.volumes import atomic, directories, image_files, mounts, persistent
-from kubelet.volumes.claims import Claims
-from kubelet.volumes.local_path import LocalVolumes
 from kubelet.volumes.persistent import Ready
+from kubelet.volumes.persistent_volumes import PersistentVolumes
 from kubelet.volumes.sources import Sources, files_of, is_projected
 from minikube_py.api import volumes as v
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError
-from minikube_py.api.meta import annotations_of, name_of, uid_of
+from minikube_py.api.meta import uid_of
 from minikube_py.api.types import Obj
 
 _PLUGINS = {
@@ -30,10 +29,9 @@ _PLUGINS = {
 class VolumeManager:
     """The volumes of all pods of a node, below `root`/pods/UID/volumes. Calls for one pod come one at a time."""
 
-    def __init__(self, root: Path, clock: Clock, claims: Claims, local: LocalVolumes) -> None:
-        self._pods = root / "pods"
-        self._clock, self._claims, self._local = clock, claims, local
-        self._done: set[tuple[str, str]] = set()  # (uid, name) of persistent volumes that were set up for a pod
+    def __init__(self, root: Path, clock: Clock, persistent_volumes: PersistentVolumes) -> None:
+        self._root, self._pods = root, root / "pods"
+        self._clock, self._persistent = clock, persistent_volumes
 
     def pod_directory(self, uid: str) -> Path:
         return self._pods / uid
@@ -49,19 +47,20 @@ class VolumeManager:
         return ready
 
     def changes(self, pod: Obj) -> bool:
-        """Whether the pod has volumes whose contents may change while it runs."""
-        return any(is_projected(volume) for volume in pod["spec"].get("volumes") or [])
+        """Whether the pod has volumes that may change while it runs: projected ones in contents, claims in size."""
+        return any(is_projected(volume) for volume in pod["spec"].get("volumes") or []) or any(v.claims_of(pod))
 
     def _one(self, pod: Obj, volume: Obj, sources: Sources) -> Ready:
         claim = next((claim for claim in v.claims_of(pod) if claim.volume is volume), None)
         if claim is not None:
-            return self._persistent(pod, claim)
+            return self._persistent.setup(pod, claim)
+        if volume.get("csi"):
+            return self._persistent.inline(pod, volume)
         if source := volume.get("hostPath"):
-            return Ready(directories.host_path(source))
+            return Ready(directories.host_path(source, self._root))
         if source := volume.get("nfs"):
-            return Ready(
-                persistent.nfs(source, self._directory(pod, "nfs", volume["name"]), []), bool(source.get("readOnly"))
-            )
+            path = persistent.nfs(source, self._directory(pod, "nfs", volume["name"]), [])
+            return Ready(path, bool(source.get("readOnly")))
         kind = next((kind for kind in _PLUGINS if kind in volume), None)
         if kind is None:
             kinds = ", ".join(key for key in volume if key != "name")
@@ -86,44 +85,17 @@ class VolumeManager:
         if atomic.write(path, files_of(pod, volume, sources), self._clock) and group is not None:
             directories.give_to_group(path, group, read_only=True)
 
-    def _persistent(self, pod: Obj, claim: v.PodClaim) -> Ready:
-        """The volume behind a claim; its owner is set once per life of a pod (and of the kubelet)."""
-        done = (uid_of(pod), claim.volume["name"])
-        volume = self._claims.volume_of(pod, claim, starting=done not in self._done)
-        kind, source = v.source_of(volume)
-        block, options = v.mode_of(volume) == "Block", volume["spec"].get("mountOptions") or []
-        entry = claim.volume.get("persistentVolumeClaim") or {}
-        read_only = bool(entry.get("readOnly") or source.get("readOnly"))
-        if kind == "hostPath":
-            return Ready(directories.host_path(source), read_only)
-        if kind == "local":
-            if annotations_of(volume).get(v.PROVISIONED_BY) == v.LOCAL_PATH:
-                self._local.ensure(volume)
-            path = persistent.local(source, block)
-            if not block and path.is_block_device():
-                path = persistent.local_device(
-                    path, self._directory(pod, "local-volume", name_of(volume)), source, options
-                )
-        elif kind == "nfs":
-            return Ready(persistent.nfs(source, self._directory(pod, "nfs", name_of(volume)), options), read_only)
-        else:
-            raise VolumeError(f"no volume plugin matched ({kind})")
-        group = _group(pod)
-        if group is not None and not block and not read_only and done not in self._done:
-            persistent.give(path, group, pod["spec"]["securityContext"].get("fsGroupChangePolicy"))
-        self._done.add(done)
-        return Ready(path, read_only, block)
-
     def _directory(self, pod: Obj, plugin: str, name: str) -> Path:
         return self.pod_directory(uid_of(pod)) / "volumes" / f"kubernetes.io~{plugin}" / name
 
     def release(self, uid: str) -> None:
         """Nothing of the pod runs any more: undo its volumes, keep its other files. Raises OSError as `teardown`."""
+        self._persistent.release(uid)
         mounts.clear(self.pod_directory(uid) / "volumes")
-        self._done -= {entry for entry in self._done if entry[0] == uid}
 
     def teardown(self, uid: str) -> None:
         """Remove everything of a pod from this machine. Raises OSError when a mount cannot be undone."""
+        self._persistent.release(uid)
         mounts.clear(self.pod_directory(uid))
 
     def pods_on_disk(self) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kubelet.volumes.expansion import Expansion
 from kubelet.volumes.local_path import LocalVolumes
 from minikube_py.api import errors
 from minikube_py.api import volumes as v
@@ -52,7 +53,7 @@ class Node:
     def up(self, client: Client | None = None) -> Iterator[None]:
         client = client or self.client
         informers, recorder = SharedInformers(client), EventRecorder(client, "kubelet")
-        loop = LocalVolumes(client, informers, recorder, str(self.root), self.name).controller()
+        loop = LocalVolumes(client, informers, Expansion(client, recorder), str(self.root), self.name).controller()
         informers.start()
         loop.start()
         yield

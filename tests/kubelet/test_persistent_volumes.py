@@ -27,7 +27,8 @@ def bound(nodes: Nodes, namespace: str, name: str, source: Obj, **spec: Any) -> 
     fields = {key: value for key, value in wanted.items() if key not in ("resources",)}
     volume = new_object(PERSISTENTVOLUMES, pv_name, spec={**fields, "capacity": size, "claimRef": ref, **source})
     nodes.client.create(PERSISTENTVOLUMES, volume)
-    nodes.client.patch(PERSISTENTVOLUMECLAIMS, name, {"status": {"phase": "Bound"}}, namespace, subresource="status")
+    status = {"phase": "Bound", "capacity": size}
+    nodes.client.patch(PERSISTENTVOLUMECLAIMS, name, {"status": status}, namespace, subresource="status")
 
 
 def local(node: Options, path: Path) -> Obj:
