@@ -24,6 +24,9 @@ UNAVAILABLE = "service unavailable"
 
 async def serve(stream: Stream, user: UserInfo, remote: Remote, dialer: Dialer) -> None:
     """Serve one request to its end. Raises APIError for what must be refused as a Status."""
+    if "spdy" in stream.header("upgrade").lower():
+        why = "SPDY is not supported: streams of aggregated API servers need a client that uses WebSocket"
+        raise errors.BadRequest(why)
     if not remote.available:
         await _refuse(stream, 503, UNAVAILABLE)
         return

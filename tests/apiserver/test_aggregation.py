@@ -137,6 +137,12 @@ def test_a_websocket_is_carried(apiserver: APIServer, wire: Wire, extension: Ext
         assert socket.recv() == "token-admin: hello"
 
 
+def test_spdy_is_refused_in_words(wire: Wire, extension: ExtensionServer) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+    answer = wire("POST", f"{extension.root}/namespaces/x/flunders/f/exec", headers=headers)
+    assert answer.status == 400 and "WebSocket" in answer.body["message"]
+
+
 def test_discovery_is_one(wire: Wire, extension: ExtensionServer) -> None:
     def listed() -> Any:
         items = wire.ok("GET", "/apis", headers={"Accept": AGGREGATED})["items"]
