@@ -1,7 +1,8 @@
 """The sockets: several addresses, TLS with optional client certificates, HTTP/1.1 and WebSocket by uvicorn's protocols.
 
 Who calls it: `main.run`, last of all; returns when the process was asked to stop. Invariant: the peer's certificate, already
-verified by TLS against the client CA, reaches every request of its connection, WebSockets included; on SIGTERM no new
+verified by TLS against the client CA, reaches every request of its connection, WebSockets included; a client that does not
+say what it wants is not waited for, one connection more than there are files for is told to come again; on SIGTERM no new
 connection is accepted, watches end, requests under way finish, all within two seconds.
 Upstream: staging/src/k8s.io/apiserver/pkg/server/secure_serving.go.
 """
@@ -9,11 +10,12 @@ Upstream: staging/src/k8s.io/apiserver/pkg/server/secure_serving.go.
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import uvicorn
@@ -31,6 +33,10 @@ _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 120
 _DRAIN_SECONDS = 1.5
 _SLICE = 128 * 1024
+_HEAD_SECONDS, _HANDSHAKE_SECONDS, _SWEEP_SECONDS = 32.0, 10.0, 4.0
+"""For the head of a request, and for TLS, before a client counts as too slow; how often that is looked at."""
+_HEAD_BYTES = 1 << 20
+_RESERVED_FILES = 256
 
 
 class _Protocol(HttpToolsProtocol):
@@ -40,11 +46,36 @@ class _Protocol(HttpToolsProtocol):
     and body in one write. Against the ordinary way this doubles the reads per second.
     """
 
+    waits_since: float | None = None
+    """When the head of the request that is coming in began, or the connection was made; None while there is none."""
+    _head_bytes = 0
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.app_state = {CERTIFICATE: tls.getpeercert(binary_form=True) or b""}
         super().connection_made(transport)
+        self.waits_since = self.loop.time()
+        if len(self.connections) > _most_connections():
+            transport.write(_FULL)
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self.waits_since is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        self.waits_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self.waits_since = None
+        super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         shell = cast(Shell, self.config.app)
@@ -63,6 +94,8 @@ def _write(cycle: RequestResponseCycle, response: Response) -> bool:
     if cycle.disconnected:
         return True
     cycle.response_started = cycle.response_complete = True
+    if response.code == 413:
+        cycle.keep_alive = False  # what is left of that body is not read
     if len(response.body) <= _SLICE:
         cycle.transport.write(_head(response, cycle.keep_alive) + response.body)
     else:
@@ -99,6 +132,32 @@ def _write_slices(transport: asyncio.Transport, head: bytes, body: bytes) -> Non
     view = memoryview(body)
     for at in range(0, len(body), _SLICE):
         transport.write(view[at : at + _SLICE])
+
+
+_FULL = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+@cache
+def _most_connections() -> int:
+    """As many as there are files to open, less some for everything else."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_FILES
+
+
+def allow_files() -> None:
+    """As many open files, and so connections, as this process may have at all."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _end_the_slow(state: ServerState) -> None:
+    """Whoever takes too long to say what it wants is cut off: it would hold its connection for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        for connection in list(state.connections):
+            since = getattr(connection, "waits_since", None)
+            if since is not None and loop.time() - since > _HEAD_SECONDS:
+                connection.transport.abort()
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
@@ -173,9 +232,15 @@ async def _serve(sockets: list[socket.socket], tls: ssl.SSLContext | None, start
     def protocol() -> _Protocol:
         return _Protocol(config=config, server_state=state, app_state={})
 
-    servers = [await loop.create_server(protocol, sock=opened, ssl=tls, backlog=_BACKLOG) for opened in sockets]
+    handshake = _HANDSHAKE_SECONDS if tls is not None else None
+    servers = [
+        await loop.create_server(protocol, sock=opened, ssl=tls, backlog=_BACKLOG, ssl_handshake_timeout=handshake)
+        for opened in sockets
+    ]
+    sweeping = asyncio.ensure_future(_end_the_slow(state))
     log.info("listening on %s", ", ".join("{}:{}".format(*opened.getsockname()[:2]) for opened in sockets))
     await stop.wait()
+    sweeping.cancel()
     for server in servers:
         server.close()
     stopping.set()

@@ -58,6 +58,7 @@ def run(options: Options, clock: Clock = REAL) -> None:
     """Serve until SIGTERM. Raises OptionError or StoreUnavailable when it cannot start."""
     malloc.keep_large_blocks()
     sys.setswitchinterval(_SWITCH_SECONDS)  # a reader on the loop must not wait long for a writer's thread
+    listener.allow_files()
     sockets = listener.open_sockets(options)
     tls = listener.tls_context(options)
     store = Store(open_backend(options.store, options.data_dir, options.encryption_key), fields_of, clock)

@@ -41,6 +41,7 @@ _ANSWERED = "minikube_py.answered"
 _COMPRESS_FROM = 128 * 1024
 _LARGE_BODY = 64 * 1024
 _THREADS = 16
+_BODY_SECONDS = 60
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 _WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _LOCAL = ("127.0.0.1", "::1")
@@ -100,7 +101,10 @@ class Shell:
     async def _make(self, request: Request, receive: Receive, loop: asyncio.AbstractEventLoop) -> Response:
         if request.method not in _READS:
             try:
-                request.body = await _body(receive)
+                async with asyncio.timeout(_BODY_SECONDS):
+                    request.body = await _body(receive)
+            except TimeoutError:
+                return pipeline.failure(errors.BadRequest(f"the request's body did not come within {_BODY_SECONDS} s"))
             except errors.APIError as error:
                 return pipeline.failure(error)
         with overload.seat(self._server, request.method) as seated:

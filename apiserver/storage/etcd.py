@@ -1,6 +1,6 @@
 """The etcd backend: several API servers over one real etcd, with its own transactions and watches.
 
-Who calls it: `storage.open_backend` for `--store etcd://HOST:PORT[?prefix=P]`. The only module that imports etcd3.
+Who calls it: `storage.open_backend` for `--store etcd://HOST:PORT[,HOST:PORT…][?prefix=P]`. The only module that imports etcd3.
 Invariant: a compare and its write are one etcd transaction; a revision is etcd's own. Reads that decide something are
 linearizable. Whatever is wrong with the connection surfaces as StoreUnavailable, and the next call tries again: gRPC
 reconnects by itself, the watch cache re-watches from its last revision.
@@ -10,6 +10,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/storage/etcd3 (store.go, watcher.go, 
 import contextlib
 import os
 import queue
+import socket
 import sys
 import threading
 import warnings
@@ -46,22 +47,37 @@ _GRPC_OPTIONS = (
 _REQUIRE_LEADER = (("hasleader", "true"),)
 
 
+def _address(host: str) -> str:
+    """Raises StoreUnavailable for a name nobody knows."""
+    try:
+        return socket.gethostbyname(host)
+    except OSError as error:
+        raise StoreUnavailable(f"etcd's host {host} is not known: {error}") from error
+
+
 class EtcdBackend:
     """`Backend` over etcd's gRPC API."""
 
     shared = True
 
     def __init__(self, url: str) -> None:
-        """In: "etcd://HOST:PORT", with "?prefix=P" where one etcd serves several clusters. Raises StoreUnavailable."""
+        """In: "etcd://HOST:PORT[,HOST:PORT…]", with "?prefix=P" where one etcd serves several clusters.
+
+        Raises StoreUnavailable.
+        """
         parts = urlsplit(url)
         try:
-            host, port = parts.hostname or "127.0.0.1", parts.port or 2379
+            members = [urlsplit(f"//{member}") for member in parts.netloc.split(",")]
+            named = [(member.hostname or "127.0.0.1", member.port or 2379) for member in members]
         except ValueError as error:
             raise StoreUnavailable(f"--store {url} is not etcd://HOST:PORT: {error}") from error
-        self._endpoint = f"{host}:{port}"
+        self._endpoint = ",".join(f"{host}:{port}" for host, port in named)
         self._prefix = parse_qs(parts.query).get("prefix", [""])[0].rstrip("/")
         self._etcd3 = _import_etcd3()
         self._rpc: Any = self._etcd3.etcdrpc
+        *others, (host, port) = named
+        if others:  # gRPC itself goes on to the next member when the one it talks to is gone
+            host = "ipv4:" + "".join(f"{_address(other)}:{number}," for other, number in others) + _address(host)
         self._client: Any = self._etcd3.client(host, port, timeout=_TIMEOUT_SECONDS, grpc_options=_GRPC_OPTIONS)
         self._kv: Any = self._client.kvstub
         self._streams: list[_WatchStream] = []

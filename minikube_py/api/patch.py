@@ -8,6 +8,8 @@ Upstream: RFC 6902 and RFC 7386 as github.com/evanphx/json-patch reads them; api
 
 from typing import Any
 
+import orjson
+
 from minikube_py.api.clone import clone
 from minikube_py.api.errors import BadRequest, Invalid, RequestEntityTooLarge
 from minikube_py.api.strategic import strategic_merge_patch
@@ -16,6 +18,8 @@ from minikube_py.api.types import Obj
 __all__ = ["create_merge_patch", "json_patch", "merge_patch", "strategic_merge_patch"]
 
 _MAX_OPERATIONS = 10_000
+_MAX_COPIED = 3 * 1024 * 1024
+"""Bytes of JSON that the `copy` operations of one patch may add: each could double the object, and there may be many."""
 _NEEDS_VALUE = frozenset(("add", "replace", "test"))
 _NEEDS_FROM = frozenset(("move", "copy"))
 _OPERATIONS = _NEEDS_VALUE | _NEEDS_FROM | {"remove"}
@@ -35,14 +39,22 @@ def json_patch(obj: Obj, ops: Any) -> Obj:
             f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(ops)}"
         )
     document: Any = clone(obj)
+    copied = 0
     for op in ops:
-        document = _operate(document, op)
+        document, size = _operate(document, op)
+        copied += size
+        if copied > _MAX_COPIED:
+            raise RequestEntityTooLarge(
+                f"Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit "
+                f"{_MAX_COPIED}"
+            )
     if not isinstance(document, dict):
         raise _refused("the patch does not leave an object")
     return document
 
 
-def _operate(document: Any, op: Any) -> Any:
+def _operate(document: Any, op: Any) -> tuple[Any, int]:
+    """One operation. Out: the document, and how many bytes of JSON were copied within it."""
     if not isinstance(op, dict) or op.get("op") not in _OPERATIONS or not isinstance(op.get("path"), str):
         raise BadRequest(f"error decoding patch: {op!r} is no JSON patch operation")
     kind, path = op["op"], _steps(op["path"])
@@ -52,26 +64,27 @@ def _operate(document: Any, op: Any) -> Any:
         raise BadRequest(f'error decoding patch: operation "{kind}" at {op["path"]} has no from')
     match kind:
         case "add":
-            return _add(document, path, clone(op["value"]))
+            return _add(document, path, clone(op["value"])), 0
         case "remove":
             _remove(document, path)
-            return document
+            return document, 0
         case "replace":
             if not path:
-                return clone(op["value"])
+                return clone(op["value"]), 0
             _replace(document, path, clone(op["value"]))
-            return document
+            return document, 0
         case "test":
             _test(document, path, op["value"], op["path"])
-            return document
+            return document, 0
         case "copy":
-            return _add(document, path, clone(_get(document, _steps(op["from"]))))
+            text = orjson.dumps(_get(document, _steps(op["from"])))
+            return _add(document, path, orjson.loads(text)), len(text)
     source = _steps(op["from"])
     if path[: len(source)] == source and len(path) > len(source):
         raise _refused(f"{op['from']} cannot be moved into itself")
     moved = _get(document, source)
     _remove(document, source)
-    return _add(document, path, moved)
+    return _add(document, path, moved), 0
 
 
 def _refused(why: str) -> Invalid:
