@@ -3,7 +3,8 @@
 # usage: hack/base-image.sh NAME   then   docker build --build-arg BASE=NAME .
 set -euo pipefail
 name=${1:-minikube-py-base:latest}
-docker image inspect "$name" >/dev/null 2>&1 && exit 0
+docker image inspect "$name" >/dev/null 2>&1 && \
+    docker run --rm --network none "$name" sh -ec 'for p in nft conntrack iptables haproxy etcd; do command -v $p; done' >/dev/null && exit 0
 
 command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap >/dev/null; }
 suite=$(. /etc/os-release && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-bookworm}" || echo bookworm)

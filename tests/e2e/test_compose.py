@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_a_compose_cluster_runs_pods_services_and_failover(
     names = {pod["metadata"]["name"] for pod in pods}
     ask = ("exec", pods[0]["metadata"]["name"], "--", "wget", "-qO-", "http://web/")
     assert harness.eventually(lambda: composed(*ask).strip() in names, 30, what="an answer by name")
+    composed("expose", "deployment", "web", "--name=front", "--type=LoadBalancer", "--port=80", "--target-port=8080")
+    address = ("get", "service", "front", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+    outer = harness.eventually(lambda: composed(*address), 30, what="the load balancer's address")
+
+    def fetched() -> str:
+        try:
+            with urllib.request.urlopen(f"http://{outer}/", timeout=3) as response:
+                return str(response.read().decode().strip())
+        except OSError:
+            return ""
+
+    assert harness.eventually(fetched, 30, what="the load balancer from the host") in names
     agents = docker_engine.containers.list(filters={"name": "node-3"})
     assert len(agents) == 1
     agents[0].stop()
