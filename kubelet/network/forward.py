@@ -11,39 +11,42 @@ Upstream: docs.docker.com "Packet filtering and firewalls".
 import logging
 import shlex
 import subprocess
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _CHAIN = "DOCKER-USER"
-_TOOLS = ("iptables", "iptables-nft", "iptables-legacy")  # whichever the engine used sees its chain
+_TOOLS = ("iptables", "iptables-nft", "iptables-legacy")  # the first that sees the engine's chain is the one it used
+_LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 
 
 def ensure(profile: str, bridge: str) -> None:
     """Have the rule, once, if the engine filters at all."""
     only = f"-o {bridge} -m conntrack --ctstate DNAT -m comment --comment {_comment(profile)} -j ACCEPT"
-    for tool, rules in _chains():
-        if not any(_names(line, profile) for line in rules):
-            done = _call(tool, "-I", _CHAIN, "1", *only.split())
-            if done.returncode:
-                log.warning("NodePorts may not be reachable from other machines: %s", done.stderr.strip())
+    tool, rules = _chain()
+    if tool and not any(_names(line, profile) for line in rules):
+        done = _call(tool, "-I", _CHAIN, "1", *only.split())
+        if done.returncode:
+            log.warning("NodePorts may not be reachable from other machines: %s", done.stderr.strip())
 
 
 def remove(profile: str) -> None:
     """Take the rule away; no error when there is none."""
-    for tool, rules in _chains():
-        for line in rules:
-            if _names(line, profile):
-                _call(tool, "-D", *shlex.split(line)[1:])
+    tool, rules = _chain()
+    for line in rules:
+        if _names(line, profile):
+            _call(tool, "-D", *shlex.split(line)[1:])
 
 
-def _chains() -> list[tuple[str, list[str]]]:
-    """The tools that see the engine's chain, each backend once, and the chain's rules."""
-    found: dict[str, tuple[str, list[str]]] = {}
+def _chain() -> tuple[str, list[str]]:
+    """The tool that sees the engine's chain, and the chain's rules; nothing when there is no such chain."""
     for tool in _TOOLS:
+        if tool.endswith("legacy") and not (_LEGACY_TABLES.exists() and _LEGACY_TABLES.read_text()):
+            continue  # asking would make the tables
         listed = _call(tool, "-S", _CHAIN)
         if listed.returncode == 0:
-            found.setdefault(_call(tool, "-V").stdout.partition("(")[2], (tool, listed.stdout.splitlines()))
-    return list(found.values())
+            return tool, listed.stdout.splitlines()
+    return "", []
 
 
 def _names(line: str, profile: str) -> bool:

@@ -390,6 +390,31 @@ def _listing(scope: Scope) -> list[str]:
     return sorted(" ".join(sorted(re.sub(r"[{},]", " ", block).split())) for block in blocks)
 
 
+def test_endpoints_that_come_and_go_under_load_lose_nobody(cluster: Cluster) -> None:
+    web = service("web", VIP)
+    cluster.apply([web], [slice_of("web", cluster.ip("b", "c"))])
+    ended, failed, answers = threading.Event(), list[str](), list[str]()
+
+    def dial() -> None:
+        while not ended.is_set():
+            try:
+                answers.append(cluster.host.pods["a"].get(VIP, 80))
+            except OSError as error:
+                failed.append(str(error))
+
+    threads = [threading.Thread(target=dial) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for names in [("b",), ("c",), ("b", "c")] * 5:
+        cluster.apply([web], [slice_of("web", cluster.ip(*names))])
+        if names == ("b",):
+            cluster.tables = [Table(), Table(), Table()]  # the proxies were killed and start again
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert not failed and len(answers) > 50
+
+
 def test_many_threads_may_open_connections(cluster: Cluster) -> None:
     cluster.apply([service("web", VIP)], [slice_of("web", cluster.ip("a", "b", "c"))])
     found: list[str] = []
