@@ -36,3 +36,17 @@ def test_identities_carry_upstreams_names(tmp_path: Path) -> None:
     pki.issue_node(tmp_path, "node-1", ["10.244.1.1"])
     assert _subject(tmp_path / "admin.crt") == ("kubernetes-admin", ["system:masters"])
     assert _subject(tmp_path / "kubelet-node-1.crt") == ("system:node:node-1", ["system:nodes"])
+
+
+def test_the_front_proxy_has_a_ca_of_its_own(tmp_path: Path) -> None:
+    pki.ensure(tmp_path, api_addresses=["127.0.0.1"])
+    pki.issue(tmp_path, "front-proxy-client", "front-proxy-client", ca="ca")  # as clusters of before have it
+    pki.ensure(tmp_path, api_addresses=["127.0.0.1"])
+    shown, authority = (
+        x509.load_pem_x509_certificate((tmp_path / f"{name}.crt").read_bytes())
+        for name in ("front-proxy-client", "front-proxy-ca")
+    )
+    shown.verify_directly_issued_by(authority)
+    before = (tmp_path / "front-proxy-client.crt").read_bytes()
+    pki.ensure(tmp_path, api_addresses=["127.0.0.1"])
+    assert (tmp_path / "front-proxy-client.crt").read_bytes() == before
