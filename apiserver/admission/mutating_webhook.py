@@ -2,7 +2,8 @@
 
 Who calls it: `chain.py`, as the last of the plugins that may change objects. Invariant: each webhook sees what those before
 it left, with defaults; in the second round only those with reinvocationPolicy IfNeeded are asked that were asked in the
-first, and only when somebody else has changed the object since.
+first, and only when somebody else has changed the object since. That a webhook changed something stands in the audit log; what
+it changed does not (upstream notes the patch from level Request on).
 Upstream: staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/mutating/{dispatcher,reinvocationcontext}.go.
 """
 
