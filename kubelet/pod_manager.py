@@ -90,7 +90,7 @@ class PodManager:
         with self._lock:
             worker = self._workers.get(uid)
         if worker is not None:
-            worker.refresh()
+            worker.volumes.stale()
             self._executor.add(uid)
 
     def pods(self) -> list[Obj]:

@@ -90,3 +90,13 @@ class PodView:
             file, policy = status.labels.get(labels.MESSAGE_FILE, ""), status.labels.get(labels.MESSAGE_POLICY, "File")
             self.messages[container_id] = read_message(self._runtime, status, file, policy)
         self.put(status)
+
+    def forget_old(self) -> None:
+        """Keep the newest instance of each container and the one before; old sandboxes go. Raises RuntimeFault."""
+        seen = self.observed()
+        for group in (*(group[2:] for group in seen.containers.values()), seen.sandboxes[1:]):
+            for status in group:
+                if status.state == EXITED:
+                    self._runtime.remove(status.id)
+                    self.inspect(status.id)
+                    self.messages.pop(status.id, None)

@@ -14,7 +14,6 @@ from kubelet.backoff import duration
 from kubelet.container_status import Facts
 from kubelet.decide import Plan, Resize, Start, decide
 from kubelet.devices.base import DeviceError
-from kubelet.downward import View
 from kubelet.errors import ConfigError, ImageError, StartError, VolumeError
 from kubelet.lifecycle import together
 from kubelet.network.ipam import AddressesExhausted
@@ -22,11 +21,10 @@ from kubelet.node_services import NodeServices
 from kubelet.observation import Observation
 from kubelet.pod_spec import container_of, field_path, grace_period, host_network, is_static
 from kubelet.pod_view import PodView
+from kubelet.pod_volumes import PodVolumes
 from kubelet.qos import pod_limits
 from kubelet.runtime.base import EXITED, Resources, RuntimeFault, RuntimeUnavailable, Status
-from kubelet.start_container import Surroundings
 from kubelet.status import FAILED, SUCCEEDED, Verdict
-from kubelet.volumes.sources import Sources
 from minikube_py.api.clock import parse_rfc3339, rfc3339
 from minikube_py.api.errors import APIError
 from minikube_py.api.meta import is_terminating, uid_of
@@ -50,24 +48,19 @@ class PodWorker:
         self.view = PodView(node.runtime, self.uid)
         self._waiting: dict[str, tuple[str, str]] = {}
         self._trouble = 0
-        self._first_seen = node.clock.monotonic()
         self._start_time = rfc3339(node.clock.now())
-        self._volumes_fresh_at = 0.0
+        self.volumes = PodVolumes(node)
 
     # --- told from outside
 
     def update(self, pod: Obj) -> None:
         """The API object changed."""
         if any(pod["metadata"].get(name) != self.pod["metadata"].get(name) for name in ("labels", "annotations")):
-            self.refresh()  # a downwardAPI volume may show them
+            self.volumes.stale()  # a downwardAPI volume may show them
         shorter = is_terminating(pod) and grace_period(pod) < grace_period(self.pod)
         self.pod = pod
         if shorter:
             self._hurry(grace_period(pod))
-
-    def refresh(self) -> None:
-        """What projected volumes are made of changed: write them anew with the next step."""
-        self._volumes_fresh_at = float("-inf")
 
     def removed(self) -> None:
         """The API object is gone: nobody waits for the pod any more, so it gets little time."""
@@ -146,8 +139,9 @@ class PodWorker:
             self._limit_pod(waits)
             if self._must_end():
                 return self._end()
-        self._refresh_volumes(waits)
-        self._forget_old(self.view.observed())
+        if self.view.observed().sandbox is not None and (again := self.volumes.refresh(self.pod)) is not None:
+            waits.append(again)
+        self.view.forget_old()
         self._publish()
         limit = self.pod["spec"].get("activeDeadlineSeconds")
         if limit is not None:
@@ -226,8 +220,8 @@ class PodWorker:
     def _make_sandbox(self, attempt: int, waits: list[float]) -> bool:
         node = self.node
         try:
-            self._surroundings(None)
-            handler = node.starter.runtime_handler(self.pod, self._first_seen)
+            self.volumes.setup(self.pod)
+            handler = node.starter.runtime_handler(self.pod, self.volumes.since)
             status = node.sandboxes.create(self.pod, attempt, node.volumes.pod_directory(self.uid), handler)
         except VolumeError as error:
             self._event("Warning", "FailedMount", str(error))
@@ -244,30 +238,6 @@ class PodWorker:
         waits.append(self._later())
         return False
 
-    def _surroundings(self, sandbox: Status | None) -> tuple[Surroundings | None, View]:
-        """The pod's volumes, set up. Raises VolumeError."""
-        node = self.node
-        try:
-            ip = node.sandboxes.address_for(self.pod)
-        except AddressesExhausted as error:
-            raise VolumeError(str(error)) from error
-        view = View(node.options.node_ip, ip, node.allocatable())
-        self._volumes_fresh_at = node.clock.monotonic()  # before, so that a change while this is done is not missed
-        node.watches.follow(self.pod)
-        volumes = node.volumes.setup(self.pod, self._sources(view))
-        directory = node.volumes.pod_directory(self.uid)
-        running = {status.name: status.id for status in self.view.observed().running()}
-        around = Surroundings(sandbox, directory, volumes, view, running, self._first_seen) if sandbox else None
-        return around, view
-
-    def _sources(self, view: View) -> Sources:
-        objects, since = self.node.objects, self._first_seen
-        return Sources(
-            get=lambda plural, namespace, name: objects.get(plural, namespace, name, since),
-            token=self.node.tokens.get, view=view,
-            image=lambda source: self.node.starter.image_files(self.pod, source, since),
-        )  # fmt: skip
-
     def _start(self, start: Start, waits: list[float]) -> bool:
         node, name = self.node, start.container
         key = f"{self.uid}_{name}"
@@ -277,8 +247,8 @@ class PodWorker:
         if sandbox is None:
             return True
         try:
-            around, _ = self._surroundings(sandbox)
-            assert around is not None
+            running = {status.name: status.id for status in self.view.observed().running()}
+            around = self.volumes.around(self.pod, sandbox, running)
             container_id = node.starter.start(self.pod, start, around, self._notify)
         except VolumeError as error:
             self._event("Warning", "FailedMount", str(error))
@@ -316,32 +286,6 @@ class PodWorker:
         self._waiting[start.container] = ("CrashLoopBackOff", message)
         waits.append(left + 0.01)
         return True
-
-    def _refresh_volumes(self, waits: list[float]) -> None:
-        """Projected volumes follow their sources while the pod runs."""
-        node = self.node
-        if not node.volumes.changes(self.pod) or self.view.observed().sandbox is None:
-            return
-        period = node.options.sync_frequency
-        if node.clock.monotonic() - self._volumes_fresh_at >= period:
-            try:
-                self._surroundings(None)
-            except VolumeError as error:
-                _log.info("pod %s: %s", self.pod["metadata"]["name"], error)
-        waits.append(period)
-
-    def _forget_old(self, seen: Observation) -> None:
-        """Keep the newest instance of each container and the one before; old sandboxes go."""
-        for group in seen.containers.values():
-            self._drop(group[2:])
-        self._drop(seen.sandboxes[1:])
-
-    def _drop(self, statuses: tuple[Status, ...]) -> None:
-        for status in statuses:
-            if status.state == EXITED:
-                self.node.runtime.remove(status.id)
-                self.view.inspect(status.id)
-                self.view.messages.pop(status.id, None)
 
     # --- end
 
