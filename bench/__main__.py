@@ -15,7 +15,22 @@ from typing import NamedTuple
 
 import click
 
-from bench import api, cycle, failover, figures, fleet, machine, network, pods, resources, scale, server, startup, wrk
+from bench import (
+    api,
+    cycle,
+    failover,
+    figures,
+    fleet,
+    machine,
+    network,
+    pods,
+    resources,
+    scale,
+    server,
+    startup,
+    workloads,
+    wrk,
+)
 from bench.figures import Figure
 from bench.target import Options, Target, state_directory
 from minikube_py.api.errors import APIError
@@ -49,6 +64,9 @@ MEASUREMENTS = {
     "cycle": Measurement("scheduling cycle alone, pods/s", cycle.measure, anywhere=False, cluster=False),
     "fleet": Measurement(
         "1,000 simulated nodes in one process", fleet.measure, anywhere=False, cluster=False, default=False
+    ),
+    "workloads": Measurement(
+        "Deployments ready and rolled, idle nodes", workloads.measure, anywhere=False, cluster=False, default=False
     ),
     "scale": Measurement("pods created and bound on bare nodes", scale.measure, cluster=False, default=False),
 }

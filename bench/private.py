@@ -1,10 +1,11 @@
 """A control plane of the benchmark's own: API server and scheduler as processes, in a temporary directory, no nodes.
 
-Who uses it: scale.py, which fills it with bare nodes that no kubelet stands behind, and server.py, which wants the API server
-alone. Invariant: loopback only, gone afterwards.
+Who uses it: scale.py and workloads.py, which fill it with nodes that no kubelet stands behind, and server.py, which wants the
+API server alone. Invariant: loopback only, gone afterwards.
 """
 
 import contextlib
+import dataclasses
 import os
 import socket
 import subprocess
@@ -71,15 +72,15 @@ def api_server(environment: dict[str, str] | None = None) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def control_plane() -> Iterator[Target]:
-    """Yields the target, with API server and scheduler. Raises RuntimeError as `api_server` does."""
+def control_plane(controllers: str = "serviceaccount") -> Iterator[Target]:
+    """Yields the target, with API server, scheduler and these controllers (comma-separated). Raises as `api_server` does."""
     with api_server() as running:
-        flags = ["--kubeconfig", running.target.kubeconfig, "--no-leader-elect", "--controllers", "serviceaccount"]
-        controllers = _start(running.directory, "controllers", flags)
+        flags = ["--kubeconfig", running.target.kubeconfig, "--no-leader-elect", "--controllers", controllers]
+        process = _start(running.directory, "controllers", flags)
         try:
-            yield running.target
+            yield dataclasses.replace(running.target, pids=(running.pid, process.pid))
         finally:
-            _end(controllers)
+            _end(process)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -36,6 +36,9 @@ class Options:
     idle_seconds: int = 15
     pods: int = 20
     nodes: int = 500
+    deployments: int = 600
+    replicas: int = 1000
+    idle_nodes: int = 1000
     scale_pods: int = 1000
     fleet_nodes: int = 1000
     fleet_pods: int = 10_000
@@ -52,6 +55,7 @@ class Target:
     name: str
     kubeconfig: str
     profile: Profile | None = None
+    pids: tuple[int, ...] = ()  # of the API server and the controllers, of a control plane of the measurement's own
 
     @property
     def foreign(self) -> bool:
