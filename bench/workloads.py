@@ -65,7 +65,8 @@ def _deployments(own: Target, client: Client, count: int) -> list[Figure]:
 
     def all_available() -> bool:
         found = client.list(DEPLOYMENTS, _NAMESPACE)["items"]
-        return sum((d.get("status") or {}).get("availableReplicas", 0) for d in found) == count
+        available: int = sum((d.get("status") or {}).get("availableReplicas", 0) for d in found)
+        return available == count
 
     if until(all_available, 300, interval=0.5) is None:
         raise RuntimeError("the Deployments never became available")
