@@ -1,7 +1,7 @@
 """Cron schedules: "*/5 9-17 * * MON-FRI", "@hourly", "@every 1h30m", and the moments they name.
 
-Who calls it: `controllers.cronjob`. The calendar is croniter's; this file is the only one that knows it, and decides what a time
-zone does to it. Invariant: pure; a moment that a change to summer time skips is not made up, one that it repeats counts once.
+Who calls it: `controllers.cronjob`. The calendar is croniter's; this file alone knows it, and decides what a time zone does to
+it. Invariant: pure; a moment that a change to summer time skips is not made up, one that it repeats counts once.
 Upstream: github.com/robfig/cron/v3 (ParseStandard), which CronJob uses. The API server has checked the text, in its words.
 """
 

@@ -55,7 +55,7 @@ class TaintEviction:
         self.pods, self.nodes = context.informers.of(PODS), context.informers.of(NODES)
         index_by_node(context)
         self._events = context.recorder("taint-eviction-controller")
-        self._pending: dict[str, tuple[str, float]] = {}  # pods to be evicted: (uid, when we first knew, epoch seconds)
+        self._pending: dict[str, tuple[str, float]] = {}  # pods to be evicted: (uid, since when, monotonic seconds)
 
     def keys_on_node(self, node: Obj) -> Iterable[str]:
         """The pods of a tainted node, and those that were to leave it."""
@@ -73,7 +73,7 @@ class TaintEviction:
             if self._pending.pop(key, None) is not None:
                 self._events.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return None
-        left = self._began(key, pod, taints) + allowed - self._clock.time()
+        left = self._began(key, pod, taints) + allowed - self._clock.monotonic()
         if left > 0:
             return left
         self._evict(key, pod)
@@ -84,11 +84,11 @@ class TaintEviction:
         uid, began = self._pending.get(key, ("", 0.0))
         if uid == uid_of(pod):
             return began
-        began = self._clock.time()
+        began = self._clock.monotonic()  # whatever the time of day does from here on
         if all(taint.get("timeAdded") for taint in taints):
             moments = [*(taint["timeAdded"] for taint in taints), pod["metadata"]["creationTimestamp"]]
-            tainted = max(parse_rfc3339(moment).timestamp() for moment in moments)
-            began = tainted if began - tainted > _FRESH else began
+            passed = self._clock.time() - max(parse_rfc3339(moment).timestamp() for moment in moments)
+            began -= passed if passed > _FRESH else 0.0
         self._pending[key] = (uid_of(pod), began)
         return began
 
