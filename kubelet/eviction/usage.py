@@ -119,10 +119,13 @@ class Meter:
         return self._root if self._root.exists() else Path("/")
 
     def _disk(self) -> Observed:
-        share = quantity.value(self._options.capacity["ephemeral-storage"])
-        left = max(0, share - sum(found.total for found in self._disks.values()))
-        if self._real:
-            system = os.statvfs(self._existing_root())
+        """Of the node's own share where it has one, and of the file system."""
+        used = sum(found.total for found in self._disks.values())
+        stated = self._options.capacity.get("ephemeral-storage")
+        system = os.statvfs(self._existing_root())
+        share = quantity.value(stated) if stated else system.f_blocks * system.f_frsize
+        left = max(0, share - used)
+        if self._real or not stated:
             left = min(left, system.f_bavail * system.f_frsize)
         return Observed(left, share)
 

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from kubelet import preemption
+from kubelet.cgroups import Cgroups
 from kubelet.eviction import rank, thresholds
 from kubelet.eviction.rank import ContainerUsage, PodUsage
 from kubelet.eviction.thresholds import Observed, Pressure, Threshold
+from kubelet.eviction.usage import Meter
 from kubelet.options import Options
 from kubelet.runtime import disk
+from kubelet.runtime.simulated import SimulatedRuntime
+from minikube_py.api.clock import REAL
 from minikube_py.api.gvr import EVENTS, NODES, PODS
 from minikube_py.api.meta import condition_of, uid_of
 from minikube_py.api.types import Obj
@@ -285,3 +289,11 @@ def test_real_memory_of_a_real_node(nodes: Nodes, namespace: str) -> None:
     for pod in nodes.client.list(PODS, namespace)["items"]:
         nodes.delete(pod)
     nodes.stop(options)
+
+
+def test_a_node_without_a_share_of_the_disk_answers_for_the_file_system(tmp_path: Path) -> None:
+    options = Options(kubeconfig="k", node_name="n", root_dir=str(tmp_path), capacity={"cpu": "1", "memory": "1Gi"})
+    meter = Meter(options, SimulatedRuntime(REAL), Cgroups("p", "n"), REAL)
+    seen = meter.observe([])
+    assert seen[thresholds.NODEFS].capacity >= seen[thresholds.NODEFS].available > 0
+    assert seen[thresholds.MEMORY] == Observed(1 << 30, 1 << 30)

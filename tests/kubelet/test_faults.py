@@ -105,6 +105,7 @@ def revived(nodes: Nodes, options: Options, runtime: SimulatedRuntime, mortal: M
         return mortal.dead.is_set() or (is_ready(nodes.get(pod)) if pod is not None else not runtime.list_all())
 
     harness.eventually(settled, _LONG, what="the kubelet to die or to be done")
+    mortal.nth = 0  # whoever got through this part of the pod's life is spared in the next
     if not mortal.dead.is_set():
         return mortal
     kept, runtime.close = runtime.close, lambda: None  # type: ignore[method-assign]
