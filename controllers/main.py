@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from controllers import (
     clusterrole_aggregation,
+    clusterroleaggregation,
     cronjob,
     csrapproving,
     csrcleaner,
@@ -97,6 +98,7 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("attachdetach", attachdetach.build),
     ("local-path-provisioner", local_path.build),
     ("namespace", namespace.build),
+    ("clusterrole-aggregation", clusterroleaggregation.build),
     ("csrapproving", csrapproving.build),
     ("csrsigning", csrsigning.build),
     ("csrcleaner", csrcleaner.build),

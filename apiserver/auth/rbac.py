@@ -118,9 +118,13 @@ def snapshot(cluster_roles: list[Obj], cluster_bindings: list[Obj], roles: list[
 
 
 def _aggregated(role: Obj, cluster_roles: list[Obj], seen: frozenset[str] = frozenset()) -> tuple[Obj, ...]:
-    """A role's rules with those of the roles it is made of, which may be made of others in turn."""
-    rules, seen = list(role.get("rules") or ()), seen | {role["metadata"]["name"]}
-    for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+    """A role's rules, or those of the roles it is made of, which may be made of others in turn.
+
+    What an aggregated role shows as its rules is its controller's copy, and may be older.
+    """
+    wanted = role.get("aggregationRule") or {}
+    rules, seen = [] if wanted else list(role.get("rules") or ()), seen | {role["metadata"]["name"]}
+    for selector in wanted.get("clusterRoleSelectors") or ():
         chosen = selectors.from_label_selector(selector)
         for other in cluster_roles:
             if other["metadata"]["name"] not in seen and chosen.matches(other["metadata"].get("labels") or {}):
