@@ -58,11 +58,8 @@ def registration(options: Options, device_labels: Mapping[str, str | None]) -> O
     spec: Obj = {"podCIDR": options.pod_cidr, "podCIDRs": [options.pod_cidr]}
     if options.register_taints:
         spec["taints"] = [_taint(text) for text in options.register_taints]
-    metadata = {
-        "name": options.node_name,
-        "labels": labels,
-        "annotations": {DIRECTORY: str(directory(options.root_dir))},
-    }
+    marks = {} if options.simulated_nodes else {DIRECTORY: str(directory(options.root_dir))}  # a fleet has no disks
+    metadata = {"name": options.node_name, "labels": labels, "annotations": marks}
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
 
 

@@ -6,6 +6,7 @@ was declared out of service or is gone; a ReadWriteOnce volume is not attached t
 Upstream: pkg/controller/volume/attachdetach.
 """
 
+import re
 from collections.abc import Iterable
 
 from controllers.context import Context
@@ -26,6 +27,8 @@ from minikube_py.api.meta import is_terminating, name_of, namespace_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 
+_OURS = re.compile("csi-[0-9a-f]{64}")
+"""What we call attachments; others are somebody else's to remove."""
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _SINGLE = {"ReadWriteOnce", "ReadWriteOncePod"}
 
@@ -73,7 +76,9 @@ class AttachDetach:
             if name not in held:
                 self._attach(name, volume, key, pods)
         for name, attachment in held.items():
-            if name not in wanted and not is_terminating(attachment) and self._may_detach(attachment):
+            if name in wanted or is_terminating(attachment) or not _OURS.fullmatch(name):
+                continue
+            if self._may_detach(attachment):
                 self._client.delete(VOLUMEATTACHMENTS, name, uid=uid_of(attachment))
         self._show(key, held)
         return None

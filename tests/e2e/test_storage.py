@@ -1,0 +1,65 @@
+"""A StatefulSet with claims on a real cluster: its data outlives pods and a node's power cut, and goes with its claims."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from minikube_py.api.meta import condition_of
+from minikube_py.api.types import Obj
+from tests.e2e.conftest import Cluster
+from tests.harness import eventually
+
+Apply = Callable[[Obj], None]
+_SCRIPT = "date +%s >> /data/starts; sleep 3600"
+
+
+def _set(name: str) -> Obj:
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}
+    container = {
+        "name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", _SCRIPT],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }  # fmt: skip
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+    }
+    spec = {
+        "serviceName": name, "replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template,
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+    }  # fmt: skip
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}, "spec": spec}
+
+
+def _starts(cluster: Cluster, pod: str) -> int:
+    return len(cluster.kubectl("exec", pod, "--", "cat", "/data/starts").splitlines())
+
+
+def test_data_outlives_pods_and_nodes(cluster: Cluster, apply: Apply) -> None:
+    apply(_set("vault"))
+    node = next(p for p in cluster.ready_pods("app=vault", 2) if p["metadata"]["name"] == "vault-0")["spec"]["nodeName"]
+    cluster.kubectl("delete", "pod", "vault-0")
+    cluster.ready_pods("app=vault", 2)
+    assert _starts(cluster, "vault-0") == 2
+    cluster.minikube("node", "stop", node)
+    try:
+        cluster.kubectl("delete", "pod", "vault-0", "--force", "--grace-period=0")
+
+        def told() -> str:
+            held = cluster.client.get(PODS, "vault-0", "default")
+            return str((condition_of(held, "PodScheduled") or {}).get("message", ""))
+
+        eventually(lambda: "didn't match PersistentVolume's node affinity" in told(), 60, what="the reason it waits")
+    finally:
+        cluster.minikube("node", "start", node)
+    cluster.ready_pods("app=vault", 2)
+    assert _starts(cluster, "vault-0") == 3, "the data was there when the node returned"
+    cluster.kubectl("delete", "statefulset", "vault")
+    claims = ["data-vault-0", "data-vault-1"]
+    paths = [_path(cluster, claim) for claim in claims]
+    cluster.kubectl("delete", "pvc", *claims)
+    eventually(lambda: not any(path.exists() for path in paths), 30, what="the data's removal")
+
+
+def _path(cluster: Cluster, claim: str) -> Path:
+    name = cluster.client.get(PERSISTENTVOLUMECLAIMS, claim, "default")["spec"]["volumeName"]
+    return Path(cluster.client.get(PERSISTENTVOLUMES, name)["spec"]["local"]["path"])
