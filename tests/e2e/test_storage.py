@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from minikube_py.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
 from minikube_py.api.meta import condition_of
 from minikube_py.api.types import Obj
 from tests.e2e.conftest import Cluster
@@ -42,6 +42,7 @@ def test_data_outlives_pods_and_nodes(cluster: Cluster, apply: Apply) -> None:
     assert _starts(cluster, "vault-0") == 2
     cluster.minikube("node", "stop", node)
     try:
+        eventually(lambda: _is_tainted(cluster, node), 60, what="the node is known to be gone")
         cluster.kubectl("delete", "pod", "vault-0", "--force", "--grace-period=0")
 
         def told() -> str:
@@ -58,6 +59,11 @@ def test_data_outlives_pods_and_nodes(cluster: Cluster, apply: Apply) -> None:
     paths = [_path(cluster, claim) for claim in claims]
     cluster.kubectl("delete", "pvc", *claims)
     eventually(lambda: not any(path.exists() for path in paths), 30, what="the data's removal")
+
+
+def _is_tainted(cluster: Cluster, node: str) -> bool:
+    taints = cluster.client.get(NODES, node)["spec"].get("taints") or []
+    return any(taint["key"] == "node.kubernetes.io/unreachable" for taint in taints)
 
 
 def _path(cluster: Cluster, claim: str) -> Path:
