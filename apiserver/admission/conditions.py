@@ -11,11 +11,11 @@ from typing import Any
 from apiserver.admission import dynamic
 from apiserver.admission.attributes import CONNECT, CREATE, DELETE, Attributes, kind_of
 from apiserver.admission.forms import Forms
-from apiserver.cel import program
 from apiserver.cel.authorizer import AuthorizerValue
-from apiserver.cel.program import Budget
-from apiserver.cel.values import to_cel
 from apiserver.resources.row import Row
+from minikube_py.api.cel import program
+from minikube_py.api.cel.program import Budget
+from minikube_py.api.cel.values import to_cel
 from minikube_py.api.types import Obj
 
 BUDGET_OF_CONDITIONS = 2_500_000

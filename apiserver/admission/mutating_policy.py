@@ -13,11 +13,11 @@ from apiserver.admission.attributes import CREATE, UPDATE, Attributes, kind_of
 from apiserver.admission.forms import Forms
 from apiserver.admission.policies import Invocation, Judge, invocations
 from apiserver.cel import threads
-from apiserver.cel.objects import ObjectValue
-from apiserver.cel.program import CompileError, EvaluationError
-from apiserver.cel.values import from_cel
 from apiserver.resources import schemas
 from minikube_py.api import errors, patch, schema
+from minikube_py.api.cel.objects import ObjectValue
+from minikube_py.api.cel.program import CompileError, EvaluationError
+from minikube_py.api.cel.values import from_cel
 from minikube_py.api.errors import APIError
 from minikube_py.api.schema_node import Node
 from minikube_py.api.typed import is_granular, merge

@@ -14,12 +14,12 @@ from apiserver.admission import conditions, dynamic
 from apiserver.admission.attributes import Attributes
 from apiserver.admission.forms import Forms
 from apiserver.admission.matching import Criteria, criteria, is_exempt, matched
-from apiserver.cel import objects, program
-from apiserver.cel.program import Budget
-from apiserver.cel.values import to_cel
 from apiserver.resources import convert, table
 from apiserver.resources.row import Row
 from minikube_py.api import selectors
+from minikube_py.api.cel import objects, program
+from minikube_py.api.cel.program import Budget
+from minikube_py.api.cel.values import to_cel
 from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
 

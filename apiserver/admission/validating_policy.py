@@ -14,8 +14,8 @@ from apiserver.admission.attributes import Attributes
 from apiserver.admission.forms import Forms
 from apiserver.admission.policies import Binding, Invocation, Judge, Policy, invocations
 from apiserver.cel import threads
-from apiserver.cel.program import CompileError, EvaluationError, Overspent
 from minikube_py.api import errors
+from minikube_py.api.cel.program import CompileError, EvaluationError, Overspent
 from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
 

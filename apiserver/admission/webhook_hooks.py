@@ -15,10 +15,10 @@ from apiserver.admission import conditions, dynamic
 from apiserver.admission.attributes import CONNECT, DELETE, Attributes
 from apiserver.admission.forms import Forms
 from apiserver.admission.matching import Criteria, criteria, matched
-from apiserver.cel.program import EvaluationError
 from apiserver.resources.row import Row
 from apiserver.webhooks import WebhookError
 from minikube_py.api import errors
+from minikube_py.api.cel.program import EvaluationError
 from minikube_py.api.errors import APIError
 from minikube_py.api.types import Obj
 

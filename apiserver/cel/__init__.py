@@ -1,1 +1,1 @@
-"""CEL, the expression language in which definitions and policies say what is allowed."""
+"""What only the API server adds to CEL (`minikube_py/api/cel/`): the variable `authorizer`, and threads to evaluate on."""

@@ -13,10 +13,6 @@ from apiserver.auth.rbac import Asked
 from apiserver.auth.user import UserInfo
 from minikube_py.api import selectors
 
-METHODS = (
-    "path", "check", "group", "resource", "subresource", "namespace", "name", "serviceAccount", "allowed", "reason", "error",
-    "errored", "fieldSelector", "labelSelector",
-)  # fmt: skip
 _COST = {"check": 350_000}
 Verdicts = Callable[[Any, Asked], Any]
 

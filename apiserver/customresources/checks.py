@@ -5,9 +5,9 @@ Upstream: apiextensions-apiserver/pkg/apis/apiextensions/validation/validation.g
 """
 
 from apiserver.customresources import printing, schema_checks
-from apiserver.strategies import names
 from apiserver.strategies.checks import forbidden, immutable, invalid, one_of, required, required_syntax, syntax
 from apiserver.strategies.validation.webhook_client import client_config
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

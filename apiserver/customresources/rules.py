@@ -9,13 +9,13 @@ Upstream: apiextensions-apiserver/pkg/apiserver/schema/cel/{compilation,validati
 import re
 from typing import Any
 
-from apiserver.cel import cost, program, typecheck
-from apiserver.cel.optional import Optional
-from apiserver.cel.program import Budget
-from apiserver.cel.types import BOOL, DYN, STRING, of_schema
-from apiserver.cel.values import to_cel
 from apiserver.customresources.values import ABSENT
 from apiserver.strategies.checks import forbidden, invalid, required, unsupported
+from minikube_py.api.cel import cost, program, typecheck
+from minikube_py.api.cel.optional import Optional
+from minikube_py.api.cel.program import Budget
+from minikube_py.api.cel.types import BOOL, DYN, STRING, of_schema
+from minikube_py.api.cel.values import to_cel
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -8,10 +8,10 @@ pkg/apis/apiextensions/validation/validation.go (ValidateCustomResourceDefinitio
 
 from typing import Any
 
-from apiserver import regex
-from apiserver.cel import cost
 from apiserver.customresources import rules, structural, values
 from apiserver.strategies.checks import forbidden, invalid, required, unsupported
+from minikube_py.api import regex
+from minikube_py.api.cel import cost
 from minikube_py.api.clone import clone
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj

@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from apiserver import regex
-from apiserver.customresources.formats import FORMATS
 from apiserver.customresources.structural import Structural
 from apiserver.strategies.checks import duplicate, invalid, required, shown, too_long, too_many
+from minikube_py.api import regex
 from minikube_py.api.errors import Cause
+from minikube_py.api.formats import FORMATS
 from minikube_py.api.types import Obj
 
 ABSENT: Any = object()

@@ -6,8 +6,8 @@ Upstream: staging/src/k8s.io/apimachinery/pkg/api/validation/objectmeta.go and a
 
 from collections.abc import Callable
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import forbidden, immutable, invalid, required, syntax, too_long
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -7,7 +7,7 @@ Upstream: the strategy of each kind under pkg/registry.
 
 from apiserver.customresources import checks as crd_checks
 from apiserver.customresources import names as crd_names
-from apiserver.strategies import kinds, names, pod, service, warnings
+from apiserver.strategies import kinds, pod, service, warnings
 from apiserver.strategies.base import Strategy
 from apiserver.strategies.kinds import field, fields
 from apiserver.strategies.validation import (
@@ -22,6 +22,7 @@ from apiserver.strategies.validation import (
     workloads,
 )
 from apiserver.strategies.validation import service as services
+from minikube_py.api import names
 
 _DAEMONSET_STATUS = {
     "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0,

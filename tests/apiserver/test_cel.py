@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apiserver.cel import program, typecheck
-from apiserver.cel.program import Budget, CompileError, EvaluationError, Overspent
-from apiserver.cel.types import BOOL, DYN, INT, STRING, List, Map, Type, struct
-from apiserver.cel.values import from_cel, to_cel
 from apiserver.customresources import rules, schema_checks
+from minikube_py.api.cel import program, typecheck
+from minikube_py.api.cel.program import Budget, CompileError, EvaluationError, Overspent
+from minikube_py.api.cel.types import BOOL, DYN, INT, STRING, List, Map, Type, struct
+from minikube_py.api.cel.values import from_cel, to_cel
 from minikube_py.api.types import Obj
 
 OBJECT = {

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from apiserver.cel import program, values
-from apiserver.cel.program import CompileError, EvaluationError
 from minikube_py.api import errors
+from minikube_py.api.cel import program, values
+from minikube_py.api.cel.program import CompileError, EvaluationError
 from minikube_py.api.gvr import GVR
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client

@@ -12,9 +12,9 @@ from apiserver import strategies
 from apiserver.auth.user import UserInfo
 from apiserver.resources import table
 from apiserver.resources.row import Row
-from apiserver.strategies import names
 from apiserver.strategies.base import Context
 from apiserver.strategies.validation.batch import cron_problem
+from minikube_py.api import names
 from minikube_py.api.clock import FakeClock
 from minikube_py.api.podresources import qos_class
 from minikube_py.api.types import Obj

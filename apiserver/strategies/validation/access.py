@@ -8,7 +8,6 @@ import base64
 
 from cryptography import x509
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     duplicate,
     each,
@@ -23,6 +22,7 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.validation.selectors import label_selector
 from apiserver.strategies.validation.workloads import at_most_100, int_or_percent
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -10,15 +10,15 @@ typechecking.go, pkg/controller/validatingadmissionpolicystatus.
 import re
 from collections.abc import Mapping
 
-from apiserver.cel import typecheck
-from apiserver.cel.program import CompileError
-from apiserver.cel.types import BOOL, DYN, NULL, STRING, List, Type, of_node, struct
 from apiserver.resources import schemas, table
-from apiserver.strategies import names
 from apiserver.strategies.base import Context
 from apiserver.strategies.checks import duplicate, forbidden, invalid, one_of, required, unsupported
 from apiserver.strategies.validation.registration import VARIABLES, expression, match_conditions, rule
 from apiserver.strategies.validation.selectors import label_selector
+from minikube_py.api import names
+from minikube_py.api.cel import typecheck
+from minikube_py.api.cel.program import CompileError
+from minikube_py.api.cel.types import BOOL, DYN, NULL, STRING, List, Type, of_node, struct
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

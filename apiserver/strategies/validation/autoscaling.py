@@ -6,9 +6,8 @@ Upstream: pkg/apis/autoscaling/validation/validation.go.
 
 from typing import Any
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import each, forbidden, invalid, required, required_syntax, unsupported
-from minikube_py.api import quantity
+from minikube_py.api import names, quantity
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -8,7 +8,6 @@ import base64
 
 import orjson
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     duplicate,
     each,
@@ -25,7 +24,7 @@ from apiserver.strategies.checks import (
 from apiserver.strategies.metadata import finalizer
 from apiserver.strategies.validation.resources import quantities
 from apiserver.strategies.validation.scheduling import taint
-from minikube_py.api import quantity
+from minikube_py.api import names, quantity
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -7,7 +7,6 @@ Upstream: pkg/apis/core/validation (validateContainers, validateEnv, validatePro
 
 from collections.abc import Mapping
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     duplicate,
     each,
@@ -23,6 +22,7 @@ from apiserver.strategies.checks import (
     unsupported,
 )
 from apiserver.strategies.validation import resources
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

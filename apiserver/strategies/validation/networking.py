@@ -6,7 +6,6 @@ Upstream: pkg/apis/networking/validation/validation.go.
 
 import ipaddress
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     each,
     forbidden,
@@ -19,6 +18,7 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.validation.containers import PROTOCOLS, port_value
 from apiserver.strategies.validation.selectors import label_selector
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

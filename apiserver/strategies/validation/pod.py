@@ -6,7 +6,6 @@ Upstream: pkg/apis/core/validation/validation.go (ValidatePodSpec, ValidatePodTe
 
 import re
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     duplicate,
     each,
@@ -22,6 +21,7 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.metadata import annotations, labels
 from apiserver.strategies.validation import containers, resources, scheduling, volumes
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

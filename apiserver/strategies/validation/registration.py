@@ -6,9 +6,6 @@ Upstream: pkg/apis/admissionregistration/validation, kube-aggregator/pkg/apis/ap
 
 from collections.abc import Mapping, Sequence
 
-from apiserver.cel import program, typecheck
-from apiserver.cel.types import BOOL, DYN, STRING, List, Map, Type, struct
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     forbidden,
     invalid,
@@ -21,6 +18,9 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.validation.selectors import label_selector
 from apiserver.strategies.validation.webhook_client import client_config
+from minikube_py.api import names
+from minikube_py.api.cel import program, typecheck
+from minikube_py.api.cel.types import BOOL, DYN, STRING, List, Map, Type, struct
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

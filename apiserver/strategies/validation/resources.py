@@ -7,9 +7,8 @@ Upstream: pkg/apis/core/validation (ValidateContainerResourceRequirements, valid
 
 from typing import Any
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import invalid, required, syntax
-from minikube_py.api import quantity
+from minikube_py.api import names, quantity
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -4,9 +4,9 @@ Who calls it: `pod.py`, and node validation for taints. Invariant: pure.
 Upstream: pkg/apis/core/validation (ValidateTolerations, validateAffinity, validateTopologySpreadConstraints).
 """
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import each, invalid, one_of, required, syntax, unique, unsupported
 from apiserver.strategies.validation.selectors import label_selector, node_selector, node_term
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

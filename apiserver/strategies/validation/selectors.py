@@ -4,9 +4,9 @@ Who calls it: every validation of a kind that selects. Invariant: what passes he
 Upstream: apimachinery/pkg/apis/meta/v1/validation, pkg/apis/core/validation (ValidateNodeSelector).
 """
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import each, forbidden, invalid, required, syntax
 from apiserver.strategies.metadata import labels
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -4,7 +4,6 @@ Who calls it: their strategies. Invariant: pure; ranges and free addresses are t
 Upstream: pkg/apis/core/validation (ValidateService, ValidateEndpoints), pkg/apis/discovery/validation.
 """
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     duplicate,
     each,
@@ -22,6 +21,7 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.metadata import labels
 from apiserver.strategies.validation.containers import PROTOCOLS, port_value
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -4,7 +4,6 @@ Who calls it: the strategy table. Invariant: pure.
 Upstream: pkg/apis/core/validation (PersistentVolume, PersistentVolumeClaim), pkg/apis/storage/validation.
 """
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     each,
     forbidden,
@@ -19,7 +18,7 @@ from apiserver.strategies.checks import (
 from apiserver.strategies.validation.resources import amount
 from apiserver.strategies.validation.selectors import label_selector, node_selector
 from apiserver.strategies.validation.volumes import source
-from minikube_py.api import quantity
+from minikube_py.api import names, quantity
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 from minikube_py.api.volumes import NOT_SOURCES

@@ -4,7 +4,6 @@ Who calls it: `pod.py`; `storage.py` for PersistentVolumes. Invariant: pure.
 Upstream: pkg/apis/core/validation (ValidateVolumes, validateVolumeSource).
 """
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     duplicate,
     forbidden,
@@ -16,6 +15,7 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.validation import resources
 from apiserver.strategies.validation.containers import PULL_POLICIES, field_ref, local_path
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -8,8 +8,8 @@ import base64
 import ssl
 from urllib.parse import urlsplit
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import invalid, required
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.types import Obj
 

@@ -7,7 +7,6 @@ Upstream: pkg/apis/apps/validation, pkg/apis/batch/validation, pkg/apis/core/val
 
 from typing import Any
 
-from apiserver.strategies import names
 from apiserver.strategies.checks import (
     forbidden,
     immutable,
@@ -19,6 +18,7 @@ from apiserver.strategies.checks import (
 )
 from apiserver.strategies.validation.pod import template
 from apiserver.strategies.validation.selectors import label_selector
+from minikube_py.api import names
 from minikube_py.api.errors import Cause
 from minikube_py.api.selectors import from_label_selector
 from minikube_py.api.types import Obj

@@ -8,9 +8,9 @@ Upstream: github.com/google/cel-go/checker.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from apiserver.cel import program
-from apiserver.cel.program import CompileError, Program, shown
-from apiserver.cel.types import (
+from minikube_py.api.cel import program
+from minikube_py.api.cel.program import CompileError, Program, shown
+from minikube_py.api.cel.types import (
     BOOL,
     BYTES,
     DOUBLE,
@@ -173,7 +173,7 @@ class _Checker:
         return _LITERALS.get(tree.children[0].type, DYN)
 
     def _ident(self, tree: Any) -> Type:
-        from apiserver.cel import library
+        from minikube_py.api.cel import library
 
         name = tree.children[0]
         if str(name) in self._scope:

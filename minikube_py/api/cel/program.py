@@ -47,7 +47,7 @@ class Program:
         """The value for these variables (CEL values: `values.py`). Raises EvaluationError."""
         from celpy.evaluation import CELEvalError
 
-        from apiserver.cel import evaluator, library
+        from minikube_py.api.cel import evaluator, library
 
         cost = evaluator.Budget(PER_EXPRESSION)
         try:
@@ -74,7 +74,7 @@ def compile(text: str) -> Program:
     import celpy
     from celpy.celparser import CELParseError, CELParser
 
-    from apiserver.cel import grammar, library
+    from minikube_py.api.cel import grammar, library
 
     with _LOCK:
         CELParser.CEL_PARSER = grammar.parser()

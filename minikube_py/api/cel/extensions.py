@@ -9,9 +9,8 @@ from collections.abc import Callable
 from functools import total_ordering
 from typing import Any
 
-from apiserver.cel.optional import Optional
-from apiserver.customresources import formats
-from apiserver.strategies import names
+from minikube_py.api import formats, names
+from minikube_py.api.cel.optional import Optional
 
 METHODS = ("validate", "major", "minor", "patch", "compareTo", "isGreaterThan", "isLessThan")
 _SEMVER = re.compile(

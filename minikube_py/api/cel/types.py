@@ -8,7 +8,7 @@ Upstream: apiserver/pkg/cel/types.go, apiserver/pkg/cel/common/schemas.go.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from apiserver.cel.values import escape
+from minikube_py.api.cel.values import escape
 from minikube_py.api.schema_node import Node
 from minikube_py.api.types import Obj
 

@@ -13,9 +13,9 @@ from celpy import celtypes
 from celpy.evaluation import Activation, CELEvalError, Evaluator
 from lark import Token, Tree
 
-from apiserver.cel.library import typed
-from apiserver.cel.objects import ObjectValue, TypeName
-from apiserver.cel.optional import Optional, optional_field
+from minikube_py.api.cel.library import typed
+from minikube_py.api.cel.objects import ObjectValue, TypeName
+from minikube_py.api.cel.optional import Optional, optional_field
 
 _PAID = frozenset(("primary", "member_dot", "member_dot_arg", "member_index", "member_object", "listinit", "mapinit"))
 _UNITS_PER_STEP = 10

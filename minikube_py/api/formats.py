@@ -1,6 +1,7 @@
 """The formats of strings that schemas may ask for: each a predicate. A format that is not here is not checked.
 
-Who uses it: `values.py`. Invariant: pure. Upstream: kube-openapi/pkg/validation/strfmt (default.go, duration.go, time.go),
+Who uses it: the values of custom resources, CEL. Invariant: pure.
+Upstream: kube-openapi/pkg/validation/strfmt (default.go, duration.go, time.go),
 apiextensions-apiserver/pkg/apiserver/validation/formats.go (the list).
 """
 

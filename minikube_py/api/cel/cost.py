@@ -9,8 +9,8 @@ validation.
 from collections.abc import Mapping
 from typing import Any
 
-from apiserver.cel.program import BINDERS
-from apiserver.cel.values import escape
+from minikube_py.api.cel.program import BINDERS
+from minikube_py.api.cel.values import escape
 from minikube_py.api.types import Obj
 
 PER_RULE, PER_DEFINITION = 10_000_000, 100_000_000

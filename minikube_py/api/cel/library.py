@@ -11,10 +11,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from apiserver import regex
-from apiserver.cel import extensions
-from apiserver.cel.optional import Optional, optional_field
-from minikube_py.api import quantity
+from minikube_py.api import quantity, regex
+from minikube_py.api.cel import extensions
+from minikube_py.api.cel.optional import Optional, optional_field
 
 
 class Namespace:
@@ -171,6 +170,12 @@ TYPES = frozenset((
     "bool", "bytes", "double", "duration", "google", "int", "list", "map", "null_type", "string", "timestamp", "type", "uint",
 ))  # fmt: skip
 
+AUTHORIZER_METHODS = (
+    "path", "check", "group", "resource", "subresource", "namespace", "name", "serviceAccount", "allowed", "reason", "error",
+    "errored", "fieldSelector", "labelSelector",
+)  # fmt: skip
+"""What the API server's variable `authorizer` can be asked, so that a call of it is none of a function nobody knows."""
+
 
 def namespaces() -> dict[str, Any]:
     """What stands for no value of the request: `optional`, `sets`, and the names of types."""
@@ -182,11 +187,12 @@ def function_names() -> frozenset[str]:
     """Everything that may be called, by function or method."""
     from celpy.evaluation import base_functions
 
-    from apiserver.cel.authorizer import METHODS
-    from apiserver.cel.evaluator import MACROS
+    from minikube_py.api.cel.evaluator import MACROS
 
     own = (name for one in _NAMESPACES.values() for name in one.cel_methods)
-    return frozenset((*_FUNCTIONS, *base_functions, *own, *METHODS, *MACROS, *extensions.METHODS, "has", "dyn"))
+    return frozenset(
+        (*_FUNCTIONS, *base_functions, *own, *AUTHORIZER_METHODS, *MACROS, *extensions.METHODS, "has", "dyn")
+    )
 
 
 @cache

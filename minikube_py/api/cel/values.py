@@ -90,7 +90,7 @@ def from_cel(value: Any) -> Any:
     """The JSON value of a CEL value, typed literals included. Raises ValueError for what JSON cannot say."""
     from celpy import celtypes
 
-    from apiserver.cel.objects import ObjectValue
+    from minikube_py.api.cel.objects import ObjectValue
 
     match value:
         case None:

@@ -1,7 +1,7 @@
 """Syntax of names: DNS labels and subdomains, qualified keys, label values, ports. Pure predicates with upstream's words.
 
-Who calls it: `metadata.py` and the per-kind checks. Invariant: every function returns "" when the value is good, otherwise
-the sentence that follows `Invalid value: "x": `.
+Who calls it: the API server's `metadata.py` and per-kind checks, CEL.
+Invariant: every function returns "" when the value is good, otherwise the sentence that follows `Invalid value: "x": `.
 Upstream: staging/src/k8s.io/apimachinery/pkg/util/validation/validation.go.
 """
 

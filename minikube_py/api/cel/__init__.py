@@ -1,0 +1,1 @@
+"""CEL, the expression language in which definitions and policies say what is allowed."""
