@@ -18,6 +18,7 @@ from kubelet.qos import container_limits
 from kubelet.runtime import labels
 from kubelet.runtime.base import ContainerConfig, Device, Image, Mount
 from kubelet.security import security_of
+from kubelet.volumes import mounts as host_mounts
 from kubelet.volumes.persistent import Ready
 from minikube_py.api import quantity
 from minikube_py.api.types import Obj
@@ -43,6 +44,7 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
     """Raises ConfigError."""
     options, spec, grant = context.options, pod["spec"], context.grant
     variables = {**context.environment, **grant.env}
+    shared = "" if options.runtime == "simulated" else options.root_dir
     message_file = context.directory / "containers" / container["name"] / str(attempt)
     return ContainerConfig(
         pod=labels.pod_ref(labels.of_pod(pod, options.profile, options.node_name)),
@@ -58,7 +60,7 @@ def build(pod: Obj, container: Obj, attempt: int, sandbox_id: str, context: Cont
         env=tuple(variables.items()),
         mounts=(
             *sandbox.file_mounts(container, context.directory),
-            *_volume_mounts(container, context.volumes, variables, context.recursive_read_only),
+            *_volume_mounts(container, context.volumes, variables, context.recursive_read_only, shared),
             _message_mount(container, message_file),
             *grant.mounts,
         ),
@@ -99,21 +101,24 @@ def _message_mount(container: Obj, file: Path) -> Mount:
 
 
 def _volume_mounts(
-    container: Obj, volumes: Mapping[str, Ready], variables: Mapping[str, str], recursive: bool
+    container: Obj, volumes: Mapping[str, Ready], variables: Mapping[str, str], recursive: bool, shared: str
 ) -> list[Mount]:
+    """In: `shared` is this node's directory; mounts elsewhere on the machine are passed on only if they are already."""
     mounts = []
     for mount in container.get("volumeMounts") or []:
         volume = _volume(container, volumes, mount["name"], block=False)
         sub_path = mount.get("subPath", "")
         if mount.get("subPathExpr"):
             sub_path = _expanded(mount["subPathExpr"], variables)
-        target = mount["mountPath"]
+        target, propagation = mount["mountPath"], mount.get("mountPropagation", "None")
+        if propagation != "None" and shared and volume.path.is_relative_to(shared):
+            host_mounts.share(volume.path)
         mounts.append(Mount(
             host_path=str(_below(volume.path, sub_path)) if sub_path else str(volume.path),
             container_path=target if target.startswith("/") else f"/{target}",
             read_only=bool(mount.get("readOnly")) or volume.read_only,
             recursive_read_only=_recursive(mount, container, recursive),
-            propagation=mount.get("mountPropagation", "None"),
+            propagation=propagation,
         ))  # fmt: skip
     return mounts
 

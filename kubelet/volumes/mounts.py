@@ -11,6 +11,7 @@ from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _DETACH, _NOFOLLOW = 2, 8
+_BIND, _REC, _SHARED = 0x1000, 0x4000, 1 << 20
 
 
 def _table() -> list[tuple[str, str]]:
@@ -61,6 +62,31 @@ def mount_tmpfs(path: Path, size: int = 0, mode: str = "0777") -> None:
     if _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, options.encode()) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"cannot mount a tmpfs at {path}: {os.strerror(number)}")
+
+
+def share(directory: Path) -> None:
+    """Let containers see what is mounted below a directory later, also where the machine's root is not shared. Raises OSError.
+
+    The directory is mounted onto itself for that, and cleared like any other mount.
+    """
+    if _is_shared(directory):
+        return
+    path = os.fsencode(os.path.realpath(directory))
+    for source, flags in ((path, _BIND | _REC), (b"none", _SHARED | _REC)):
+        if _libc.mount(source, path, None, flags, None) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot share the mounts below {directory}: {os.strerror(number)}")
+
+
+def _is_shared(directory: Path) -> bool:
+    """Whether the mount that a directory is on passes mounts on."""
+    path, best, shared = os.path.realpath(directory), "", False
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        at = _unescape(fields[4])
+        if len(at) >= len(best) and (path == at or path.startswith(at.rstrip("/") + "/")):
+            best, shared = at, any(field.startswith("shared:") for field in fields[6 : fields.index("-")])
+    return shared
 
 
 def unmount(path: Path) -> None:

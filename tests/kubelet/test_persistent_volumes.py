@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kubelet.options import Options
+from kubelet.volumes import mounts
 from minikube_py.api.gvr import EVENTS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, new_object
 from minikube_py.api.types import Obj
 from tests.harness import eventually
@@ -100,6 +101,25 @@ def test_volumes_elsewhere_and_single_pods(nodes: Nodes, node: Options, namespac
     eventually(lambda: "already in use by another pod" in events(nodes, second))
     nodes.delete(holder)
     nodes.wait_phase(second, "Succeeded")
+
+
+def test_mounts_that_come_later_are_seen(nodes: Nodes, node: Options, namespace: str) -> None:
+    """HostToContainer, on a machine whose root may be private."""
+    mount = {"name": "v", "mountPath": "/data", "mountPropagation": "HostToContainer"}
+    script = "until test -e /data/later/seen; do sleep 0.1; done"
+    body = container("main", ["sh", "-c", script], volumeMounts=[mount])
+    volumes: list[Obj] = [{"name": "v", "emptyDir": {}}]
+    made = nodes.pod(namespace, node, containers=[body], volumes=volumes, restartPolicy="Never")
+    nodes.wait(made, is_ready)
+    directory = Path(node.root_dir) / "pods" / made["metadata"]["uid"]
+    later = directory / "volumes" / "kubernetes.io~empty-dir" / "v" / "later"
+    later.mkdir()
+    mounts.mount_tmpfs(later)
+    (later / "seen").touch()
+    nodes.wait_phase(made, "Succeeded")
+    nodes.delete(made)
+    nodes.wait_gone(made)
+    eventually(lambda: not mounts.below(directory), what="nothing of it stays mounted")
 
 
 def test_block_volumes(nodes: Nodes, node: Options, namespace: str) -> None:
