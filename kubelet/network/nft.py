@@ -7,12 +7,16 @@ is named. Running connections keep what was decided for them.
 Upstream: sigs.k8s.io/knftables.
 """
 
+import fcntl
 import json
 import logging
+import os
+import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kubelet.network.rules import Ruleset
@@ -213,7 +217,12 @@ def _listed(*what: str) -> list[dict[str, Any]]:
 
 def run(commands: str) -> None:
     """Apply the commands as one transaction. Raises NftError with nft's own words."""
-    if commands:
+    if not commands:
+        return
+    # nft reads every table of the host first, and again when somebody changed one meanwhile: nodes that share a machine and
+    # follow the same change would keep each other reading. The program's own file is the lock: nothing is left over.
+    with Path(shutil.which("nft") or os.devnull).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         _call(["nft", "-f", "-"], commands)
 
 
