@@ -128,7 +128,7 @@ class AttachDetach:
         volume = self.volumes.get("", attachment["spec"]["source"].get("persistentVolumeName") or "")
         if node is None or volume is None or not volume["spec"].get("csi"):
             return True
-        if any(taint["key"] == _OUT_OF_SERVICE for taint in node["spec"].get("taints") or ()):
+        if any(taint["key"] == _OUT_OF_SERVICE for taint in (node.get("spec") or {}).get("taints") or ()):
             return True
         csi = volume["spec"]["csi"]
         used = (node.get("status") or {}).get("volumesInUse") or ()

@@ -212,6 +212,27 @@ def _scratch(client: Client, namespace: str) -> None:
     client.create(g.PODS, new_object(g.PODS, "p", namespace, spec=spec))
 
 
+def _using_csi(client: Client, namespace: str) -> None:
+    """A pod on a node, with a claim bound to a volume of a CSI driver."""
+    node = new_object(g.NODES, f"{namespace}-node")
+    client.create(g.NODES, node)
+    source = {"csi": {"driver": "csi.example.com", "volumeHandle": namespace}}
+    made = volume(f"{namespace}-v", namespace)
+    del made["spec"]["hostPath"]
+    made["spec"] |= source
+    client.create(g.STORAGECLASSES, storage_class(namespace))
+    client.create(g.PERSISTENTVOLUMES, made)
+    client.create(g.PERSISTENTVOLUMECLAIMS, claim("c", namespace))
+    used = [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]
+    spec = {**template()["spec"], "nodeName": f"{namespace}-node", "volumes": used}
+    client.create(g.PODS, new_object(g.PODS, "p", namespace, spec=spec))
+
+
+def _attached(client: Client, namespace: str) -> list[Obj]:
+    found: list[Obj] = client.list(g.VOLUMEATTACHMENTS)["items"]
+    return [one for one in found if one["spec"]["nodeName"] == f"{namespace}-node"]
+
+
 def _beside(name: str, *more: str) -> tuple[str, ...]:
     return tuple(other for other in (*BINDER, *more) if other != name)
 
@@ -245,6 +266,10 @@ STORAGE: dict[str, Scenario] = {
         (_local, volume_of_c),
         (patch(g.PERSISTENTVOLUMECLAIMS, "c", spec={"resources": {"requests": {"storage": "2Gi"}}}), _grown),
     ), beside=_beside("", "local-path-provisioner"), mine=_of_local_path),
+    "attachdetach": Scenario((
+        (_using_csi, lambda c, n: len(_attached(c, n)) == 1),
+        (delete(g.PODS, "p", grace_period_seconds=0), lambda c, n: not _attached(c, n)),
+    ), beside=BINDER, mine=lambda path, namespace: namespace in path or "volumeattachments" in path),
     "service-lb": Scenario((
         (create(g.SERVICES, "web", spec={"type": "LoadBalancer", "ports": [{"port": 80}]}),
          lambda c, n: c.get(g.SERVICES, "web", n)["status"].get("loadBalancer", {}).get("ingress")),

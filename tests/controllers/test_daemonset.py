@@ -20,7 +20,6 @@ from minikube_py.api.meta import is_terminating, labels_of, name_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, Kubelet, live_pods, pod_template, running
-from tests.controllers.test_faults import FAULTS, dies_after, every
 from tests.harness import eventually
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -120,30 +119,6 @@ def test_updates_go_node_by_node_and_back_without_restarts(
 def _is_up(pod: Obj) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
     return not is_terminating(pod) and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_under_disturbance(client: Client, namespace: str, three_nodes: list[str], fault: str) -> None:
-    with running(CountingClient(client, every(2, fault)), "daemonset"), Kubelet(client, namespace) as kubelet:
-        client.create(DAEMONSETS, _daemons(namespace))
-        eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
-        assert len(kubelet.seen) == 3
-
-
-def test_survives_the_end_of_the_process(client: Client, namespace: str, three_nodes: list[str]) -> None:
-    for writes in range(1, 8, 2):
-        with Kubelet(client, namespace) as kubelet:
-            client.create(DAEMONSETS, _daemons(namespace))
-            dying = CountingClient(client, dies_after(writes))
-            with running(dying, "daemonset"):
-                eventually(lambda d=dying, w=writes: len(d.writes) > w or _counts(client, namespace)[4] == 3)  # type: ignore[misc]
-            with running(client, "daemonset"):
-                eventually(lambda: _counts(client, namespace) == (3, 3, 3, 3, 3))
-            assert len(kubelet.seen) == 3
-            client.delete(DAEMONSETS, "agent", namespace)
-            client.delete_collection(PODS, namespace)
-            client.delete_collection(CONTROLLERREVISIONS, namespace)
-            eventually(lambda: not client.list(PODS, namespace)["items"])
 
 
 def test_settled_sets_are_not_written(client: Client, namespace: str, three_nodes: list[str]) -> None:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +22,6 @@ from minikube_py.api.meta import (
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, Kubelet, live_pods, running
-from tests.controllers.test_faults import FAULTS, dies_after, every
 from tests.harness import eventually
 
 Outcome = Callable[[Obj], str]
@@ -139,29 +137,6 @@ def test_deadline_suspension_and_removal(client: Client, namespace: str) -> None
         assert (condition_of(client.get(JOBS, "work", namespace), "Failed") or {})["reason"] == "DeadlineExceeded"
         eventually(lambda: not live_pods(client, namespace))
         eventually(lambda: is_terminating(client.get(JOBS, "work", namespace)), timeout=8)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_counting_under_disturbance(client: Client, namespace: str, fault: str) -> None:
-    with (
-        running(CountingClient(client, every(2, fault)), "job"),
-        Runner(client, namespace, lambda pod: "Succeeded") as runner,
-    ):
-        client.create(JOBS, _job("work", namespace, completions=4, parallelism=2))
-        eventually(_done(client, namespace))
-        assert _status(client, namespace)["succeeded"] == 4 and len(runner.seen) == 4
-
-
-@pytest.mark.parametrize("writes", range(1, 14, 2))
-def test_counting_survives_the_end_of_the_process(client: Client, namespace: str, writes: int) -> None:
-    with Runner(client, namespace, lambda pod: "Succeeded") as runner:
-        client.create(JOBS, _job("work", namespace, completions=3, parallelism=2))
-        dying = CountingClient(client, dies_after(writes))
-        with running(dying, "job"):
-            eventually(lambda: len(dying.writes) > writes or _done(client, namespace)())
-        with running(client, "job"):
-            eventually(_done(client, namespace))
-        assert _status(client, namespace)["succeeded"] == 3 and len(runner.seen) == 3
 
 
 def test_settled_jobs_are_not_written(client: Client, namespace: str) -> None:

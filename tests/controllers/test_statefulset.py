@@ -11,7 +11,6 @@ from minikube_py.api.meta import is_terminating, labels_of, name_of, owners_of, 
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, Kubelet, live_pods, pod_template, running, set_ready
-from tests.controllers.test_faults import FAULTS, dies_after, every
 from tests.harness import eventually
 
 
@@ -128,31 +127,6 @@ def test_rolling_update_partition_and_rollback(client: Client, namespace: str) -
         eventually(lambda: _images(client, namespace) == ["1", "1", "1"])
         eventually(lambda: _status(client, namespace).get("currentRevision") == first, what="the first revision again")
         assert len(client.list(CONTROLLERREVISIONS, namespace)["items"]) == 2
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_under_disturbance(client: Client, namespace: str, fault: str) -> None:
-    with running(CountingClient(client, every(3, fault)), "statefulset"), Kubelet(client, namespace):
-        client.create(STATEFULSETS, _set(namespace, 3))
-        eventually(lambda: _status(client, namespace).get("availableReplicas") == 3)
-        _image(client, namespace, "2")
-        eventually(
-            lambda: _images(client, namespace) == ["2"] * 3 and _status(client, namespace).get("readyReplicas") == 3
-        )
-        assert _names(client, namespace) == ["db-0", "db-1", "db-2"]
-
-
-@pytest.mark.parametrize("writes", [2, 5, 9])
-def test_survives_the_end_of_the_process(client: Client, namespace: str, writes: int) -> None:
-    with Kubelet(client, namespace):
-        client.create(STATEFULSETS, _set(namespace, 2))
-        dying = CountingClient(client, dies_after(writes))
-        with running(dying, "statefulset"):
-            eventually(lambda: len(dying.writes) > writes or _status(client, namespace).get("availableReplicas") == 2)
-        _image(client, namespace, "2")
-        with running(client, "statefulset"):
-            eventually(lambda: _images(client, namespace) == ["2", "2"])
-            eventually(lambda: _status(client, namespace).get("availableReplicas") == 2)
 
 
 def test_settled_sets_are_not_written(client: Client, namespace: str) -> None:
