@@ -44,7 +44,8 @@ class PodManager:
         """Take over what runs already, then react. In: `pods` holds the pods bound to this node, completely; `static` are those
         that `pod_changed` will be told of by somebody else."""
         self._node = node
-        self._executor = KeyedExecutor("pod", self._sync, node.clock)
+        limit = 16 if node.options.simulated_nodes else 256  # what is simulated never waits: more threads only compete
+        self._executor = KeyedExecutor("pod", self._sync, node.clock, limit)
         bound = {uid_of(pod): pod for pod in (*pods.list(), *static) if not is_mirror(pod)}
         self._adopt(bound)
         pods.add_handler(self.pod_changed)
