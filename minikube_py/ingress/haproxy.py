@@ -137,6 +137,8 @@ def _change(kind: str, name: str, value: str, route: Route) -> Iterator[str]:
     """One filter as HAProxy's rules. Kinds: request-set, request-add, request-remove and the same for response; host; path (the
     whole path); prefix (what the match's prefix becomes); redirect (name: status and scheme://host, value: path or "")."""
     where, _, verb = kind.partition("-")
+    if not value and (verb in ("set", "add") or kind in ("host", "path")):
+        return  # HAProxy takes no empty value
     match kind:
         case "request-remove" | "response-remove":
             yield f"http-{where} del-header {_quoted(name)}"

@@ -58,6 +58,12 @@ def test_haproxy_accepts_whatever_objects_say(tmp_path_factory: Any, routes: lis
     assert sections.count("frontend") == 2, "nobody writes sections of their own"
 
 
+def test_an_empty_value_changes_nothing() -> None:
+    route = Route("r", Match(), (Server("10.0.0.1", 80),), (Change("request-set", "x-a"), Change("path")))
+    text = haproxy.write([Listener("http", 8080, (route,))], "/run").text
+    assert "x-a" not in text and "set-path" not in text
+
+
 def test_nothing_said_becomes_configuration() -> None:
     evil = Route("x", Match("", "/' }\nbackend evil"), (Server("10.0.0.1", 80),))
     quoted = Route("y", Match("", "/a' b"), (Server("10.0.0.1", 80),), (Change("request-set", "x-a", "%[env(HOME)]"),))
