@@ -73,10 +73,12 @@ class Nodes:
         self.client: Client = server.client()
         self.running: dict[str, Kubelet] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.profiles: set[str] = set()
 
     def options(self, index: int = 1, **changes: Any) -> Options:
         name = f"node-{secrets.token_hex(3)}"
         profile = self.bridge.profile if self.bridge else f"test-{secrets.token_hex(3)}"
+        self.profiles.add(profile)
         address = f"{self.bridge.prefix}.{index}.1" if self.bridge else "127.0.0.1"
         cidr = f"{self.bridge.prefix}.{index}.0/24" if self.bridge else "10.123.0.0/16"
         pki.issue_node(self.server.pki, name, [address])
@@ -137,6 +139,8 @@ class Nodes:
             kubelet.stop()
         for process in self.processes.values():
             harness.stop(process)
+        for profile in self.profiles:
+            cgroups.remove_all(profile)
         subprocess.run(
             ["sh", "-c", f"grep -o ' {self.directory}[^ ]*' /proc/mounts | xargs -r -n1 umount -l"], check=False
         )
