@@ -62,7 +62,8 @@ def pods_per_second(nodes: int, pods: int, kind: str = "plain") -> float:
         snapshot.set_node(_node(number))
     unused = Client(Config(server="http://127.0.0.1:1"))
     search = Search(
-        build("default-scheduler", ProfileConfig().points, {}, Handle(unused, _nothing, _no_labels)), random.Random(1)
+        build("default-scheduler", ProfileConfig().points, {}, Handle(unused, _nothing, _no_labels, {})),
+        random.Random(1),
     )
     objects = [_pod(number, kind) for number in range(pods)]
     start = time.perf_counter()

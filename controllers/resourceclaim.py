@@ -13,6 +13,7 @@ from controllers.context import BY_CONTROLLER, Context, index_by_controller
 from controllers.owned_pods import UNSEEN_RETRY
 from controllers.pod import is_finished, node_of
 from minikube_py.api import errors
+from minikube_py.api import resourceclaims as claims
 from minikube_py.api.gvr import PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES, new_object
 from minikube_py.api.meta import (
     annotations_of,
@@ -27,10 +28,8 @@ from minikube_py.api.meta import (
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 
-FINALIZER, CLAIM_NAME = "resource.kubernetes.io/delete-protection", "resource.kubernetes.io/pod-claim-name"
 _POD, _CLAIM = "pod|", "claim|"
 _LONGEST_BASE = 57
-_MOST_RESERVED = 256
 _BY_TEMPLATE = "template"
 
 
@@ -60,7 +59,7 @@ class ResourceClaim:
         """The pod, and its claims: they may be free now."""
         if not pod["spec"].get("resourceClaims"):
             return ()
-        named = [f"{_CLAIM}{namespace_of(pod)}/{name}" for name in _claim_names(pod).values()]
+        named = [f"{_CLAIM}{namespace_of(pod)}/{name}" for name in claims.claim_names(pod).values()]
         return (f"{_POD}{key_of(pod)}", *named)
 
     def keys_of_claim(self, claim: Obj) -> Iterable[str]:
@@ -110,12 +109,12 @@ class ResourceClaim:
 
     def _ensure(self, key: str, pod: Obj, entry: Obj) -> str:
         """Out: the name of the claim to note in the pod's status, "" when it stands there. Raises APIError."""
-        noted = _claim_names(pod).get(entry["name"], "")
+        noted = claims.claim_names(pod).get(entry["name"], "")
         found = self.claims.get(namespace_of(pod), noted) if noted else None
         if found is not None and _belongs(found, pod):
             return ""
         for claim in self.claims.by_index(BY_CONTROLLER, uid_of(pod)):
-            if annotations_of(claim).get(CLAIM_NAME) == entry["name"] and not is_terminating(claim):
+            if annotations_of(claim).get(claims.CLAIM_NAME) == entry["name"] and not is_terminating(claim):
                 return name_of(claim)
         template = self.templates.get(namespace_of(pod), entry["resourceClaimTemplateName"])
         if template is None:
@@ -127,15 +126,14 @@ class ResourceClaim:
 
     def _reserve(self, pod: Obj) -> None:
         """Reserve allocated claims for a pod that was bound without the scheduler, which would have done it."""
-        for name in _claim_names(pod).values():
+        for name in claims.claim_names(pod).values():
             claim = self.claims.get(namespace_of(pod), name)
             status = (claim or {}).get("status") or {}
             reserved = status.get("reservedFor") or []
-            if claim is None or not status.get("allocation") or any(r["uid"] == uid_of(pod) for r in reserved):
+            if claim is None or not status.get("allocation") or claims.is_reserved_for(claim, pod):
                 continue
-            if len(reserved) < _MOST_RESERVED and (controller_of(claim) is None or _belongs(claim, pod)):
-                consumer = {"resource": "pods", "name": name_of(pod), "uid": uid_of(pod)}
-                self._write_status(claim, {**status, "reservedFor": [*reserved, consumer]})
+            if len(reserved) < claims.MOST_RESERVED and (controller_of(claim) is None or _belongs(claim, pod)):
+                self._write_status(claim, {**status, "reservedFor": [*reserved, claims.consumer(pod)]})
 
     # -- the end of a claim -------------------------------------------------------------------------------------------
 
@@ -144,14 +142,14 @@ class ResourceClaim:
         status = claim.get("status") or {}
         reserved = status.get("reservedFor") or []
         remaining = [ref for ref in reserved if not self._is_over(claim, ref)]
-        protected = FINALIZER in (claim["metadata"].get("finalizers") or [])
+        protected = claims.FINALIZER in (claim["metadata"].get("finalizers") or [])
         ends = protected and not remaining and (bool(reserved) or is_terminating(claim))
         if len(remaining) < len(reserved) or (ends and status.get("allocation")):
             dropped = {"reservedFor"} | ({"allocation"} if ends else set())
             kept = {field: value for field, value in status.items() if field not in dropped}
             claim = self._write_status(claim, kept | ({"reservedFor": remaining} if remaining else {}))
         if ends:
-            rest = [f for f in claim["metadata"].get("finalizers") or [] if f != FINALIZER]
+            rest = [f for f in claim["metadata"].get("finalizers") or [] if f != claims.FINALIZER]
             claim = self._client.update(
                 RESOURCECLAIMS, {**claim, "metadata": {**claim["metadata"], "finalizers": rest}}
             )
@@ -200,17 +198,6 @@ def _templates_of(pod: Obj) -> list[str]:
     return [f"{namespace_of(pod)}/{name}" for name in named if name]
 
 
-def _claim_names(pod: Obj) -> dict[str, str]:
-    """The names of the pod's claims, as far as they have one, by the names the pod calls them."""
-    noted = (pod.get("status") or {}).get("resourceClaimStatuses") or []
-    made = {entry["name"]: entry.get("resourceClaimName") or "" for entry in noted}
-    names = {
-        entry["name"]: entry.get("resourceClaimName") or made.get(entry["name"], "")
-        for entry in pod["spec"].get("resourceClaims") or []
-    }
-    return {name: claim for name, claim in names.items() if claim}
-
-
 def _base(pod: Obj, entry: Obj) -> str:
     """The beginning of a claim's name; of long names a bit of both parts is kept."""
     base = f"{name_of(pod)}-{entry['name']}-"
@@ -225,7 +212,7 @@ def _claim_for(pod: Obj, entry: Obj, template: Obj, name: str) -> Obj:
     claim = new_object(RESOURCECLAIMS, name, namespace_of(pod), spec=template["spec"]["spec"])
     claim["metadata"] |= {
         "generateName": _base(pod, entry), "labels": dict(metadata.get("labels") or {}),
-        "annotations": {**(metadata.get("annotations") or {}), CLAIM_NAME: entry["name"]},
+        "annotations": {**(metadata.get("annotations") or {}), claims.CLAIM_NAME: entry["name"]},
         "ownerReferences": [controller_reference(pod)],
     }  # fmt: skip
     return claim

@@ -31,6 +31,9 @@ VOLUME_CLAIM: Final = "PersistentVolumeClaim"
 VOLUME: Final = "PersistentVolume"
 STORAGE_CLASS: Final = "StorageClass"
 CSI: Final = "CSI"  # drivers, their limits per node, their capacities
+RESOURCE_CLAIM: Final = "ResourceClaim"
+RESOURCE_SLICE: Final = "ResourceSlice"
+DEVICE_CLASS: Final = "DeviceClass"
 
 MAX_SCORE: Final = 100
 
@@ -75,12 +78,13 @@ class PostFilter(NamedTuple):
     """What a post_filter did about a pod that fits nowhere.
 
     `message` is added to the pod's own; `nominated` is the node that will have room ("" = none any more, None = unchanged)
-    once `victims` are gone.
+    once `victims` are gone. `write`, if any, is what makes room instead: it runs on a writer thread and may raise APIError.
     """
 
     message: str
     nominated: str | None = None
     victims: tuple[PodInfo, ...] = ()
+    write: Callable[[], object] | None = None
 
 
 class Lister(Protocol):
@@ -90,11 +94,15 @@ class Lister(Protocol):
 
 
 class Handle(NamedTuple):
-    """What plugins are made with: how to reach the API, other objects (from informers), and a namespace's labels."""
+    """What plugins are made with: how to reach the API, other objects (from informers), and a namespace's labels.
+
+    `shared` is one for all profiles of a scheduler: what is promised by one of them is promised by all.
+    """
 
     client: Client
     lister: Lister
     namespace_labels: Callable[[str], Mapping[str, str]]
+    shared: dict[str, Any]
 
 
 class Plugin(Protocol):

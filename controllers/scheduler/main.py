@@ -10,10 +10,10 @@ Upstream: pkg/scheduler/{scheduler,schedule_one}.go.
 import logging
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from controllers.scheduler.binding import Outcome
 from controllers.scheduler.binding_cycle import BindingCycle, Decision, cause
@@ -22,7 +22,10 @@ from controllers.scheduler.cycle import Placement, Search
 from controllers.scheduler.diagnosis import EXPLAINED_NODES, Attempt, Attempts, NoFit
 from controllers.scheduler.framework import (
     CSI,
+    DEVICE_CLASS,
     POD_DELETE,
+    RESOURCE_CLAIM,
+    RESOURCE_SLICE,
     STORAGE_CLASS,
     VOLUME,
     VOLUME_CLAIM,
@@ -39,12 +42,13 @@ from controllers.scheduler.queue import Queued, SchedulingQueue
 from controllers.scheduler.reporting import Reporter
 from controllers.scheduler.snapshot import Snapshot
 from controllers.scheduler.writers import Writers
-from minikube_py.api import meta
+from minikube_py.api import errors, meta
 from minikube_py.api.clock import Clock, rfc3339
 from minikube_py.api.gvr import (
     CSIDRIVERS,
     CSINODES,
     CSISTORAGECAPACITIES,
+    DEVICECLASSES,
     GVR,
     NAMESPACES,
     NODES,
@@ -54,6 +58,8 @@ from minikube_py.api.gvr import (
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
+    RESOURCESLICES,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
@@ -69,7 +75,8 @@ log = logging.getLogger(__name__)
 _READ = (SERVICES, REPLICASETS, REPLICATIONCONTROLLERS, STATEFULSETS, PODDISRUPTIONBUDGETS)
 _TOLD = {
     PERSISTENTVOLUMECLAIMS: VOLUME_CLAIM, PERSISTENTVOLUMES: VOLUME, STORAGECLASSES: STORAGE_CLASS, CSINODES: CSI,
-    CSIDRIVERS: CSI, CSISTORAGECAPACITIES: CSI,
+    CSIDRIVERS: CSI, CSISTORAGECAPACITIES: CSI, RESOURCECLAIMS: RESOURCE_CLAIM, RESOURCESLICES: RESOURCE_SLICE,
+    DEVICECLASSES: DEVICE_CLASS,
 }  # fmt: skip
 
 
@@ -100,6 +107,7 @@ class Scheduler:
         self.snapshot, self.attempts, self.metrics = Snapshot(), Attempts(), Metrics()
         self._writers, self._stopped = Writers(options.writers), threading.Event()
         self._recorders: list[EventRecorder] = []
+        self._shared: dict[str, Any] = {}
         self._serving = {p.scheduler_name: self._serve(p, options) for p in options.configuration.profiles}
         profiles = [serving.profile for serving in self._serving.values()]
         interests = {name: events for profile in profiles for name, events in profile.interests.items()}
@@ -113,7 +121,7 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
     def _serve(self, wanted: ProfileConfig, options: SchedulerOptions) -> Serving:
-        handle = Handle(self._client, self._list, self._namespace_labels)
+        handle = Handle(self._client, self._list, self._namespace_labels, self._shared)
         profile = build(wanted.scheduler_name, wanted.points, wanted.args, handle)
         self._recorders.append(EventRecorder(self._client, profile.name, self._clock, options.host))
         reporter = Reporter(self._client, self._recorders[-1], self._clock, profile.name)
@@ -239,7 +247,7 @@ class Scheduler:
         if result is not None and result.message:
             message = f"{message} {result.message}"
         nominated = result.nominated if result else None
-        victims = result.victims if result else ()
+        victims, write = (result.victims, result.write) if result else ((), None)
         self._record(queued, failure, message)
         if nominated:
             self._give_way(pod, nominated)
@@ -251,7 +259,7 @@ class Scheduler:
             self._preempting.add(pod.uid)
             self.metrics.preemptions += 1
             self.metrics.victims += len(victims)
-        self._writers.submit(pod.key, lambda: self._report(queued, pod, message, nominated, victims))
+        self._writers.submit(pod.key, lambda: self._report(queued, pod, message, nominated, victims, write))
 
     def _post_filter(self, pod: PodInfo, failure: NoFit) -> PostFilter | None:
         if not failure.nodes:
@@ -271,13 +279,16 @@ class Scheduler:
             self._writers.submit(other.key, partial(self._of(other).reporter.renounce, other))
 
     def _report(
-        self, queued: Queued, pod: PodInfo, message: str, nominated: str | None, victims: Sequence[PodInfo]
-    ) -> None:
+        self, queued: Queued, pod: PodInfo, message: str, nominated: str | None, victims: Sequence[PodInfo],
+        write: Callable[[], object] | None,
+    ) -> None:  # fmt: skip
         reporter = self._of(pod).reporter
         with because(cause(pod)):
             done = reporter.failed(pod, "Unschedulable", message, nominated)
             if nominated and victims:
                 done = reporter.preempt(pod, victims, nominated) and done
+            if write is not None:
+                done = _done(write) and done
         with self.lock:
             self._preempting.discard(pod.uid)
             if not done:
@@ -303,6 +314,15 @@ class Scheduler:
             log.debug("%s, attempt %d: node %r %s", queued.pod.key, queued.attempts, attempt.node, message)
             for name, verdict in attempt.rejected.items():
                 log.debug("%s: %s refused by %s: %s", queued.pod.key, name, verdict.plugin, ", ".join(verdict.reasons))
+
+
+def _done(write: Callable[[], object]) -> bool:
+    try:
+        write()
+    except errors.APIError as error:
+        log.warning("making room failed: %s", error)
+        return False
+    return True
 
 
 def start(client: Client, informers: SharedInformers, clock: Clock, options: SchedulerOptions) -> Scheduler:

@@ -1,7 +1,7 @@
 """The plugins there are, and the default profile: which of them run, in which order, with which weights.
 
 Who calls it: config.py reads the tables, main.py builds a profile at start. Invariant: names, order and weights are upstream's
-default profile; a plugin upstream has and this table lacks (dynamic resources) is not built yet.
+default profile.
 Upstream: pkg/scheduler/apis/config/v1/default_plugins.go.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from controllers.scheduler.framework import Handle, Plugin, Profile
 from controllers.scheduler.plugins.default_binder import DefaultBinder
 from controllers.scheduler.plugins.default_preemption import DefaultPreemption
+from controllers.scheduler.plugins.dynamic_resources import DynamicResources
 from controllers.scheduler.plugins.image_locality import ImageLocality
 from controllers.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from controllers.scheduler.plugins.node_affinity import NodeAffinity
@@ -54,6 +55,7 @@ _DEFAULT: tuple[tuple[type[Plugin], int], ...] = (
     (VolumeZone, 0),
     (PodTopologySpread, 2),
     (InterPodAffinity, 2),
+    (DynamicResources, 2),
     (DefaultPreemption, 0),
     (NodeResourcesBalancedAllocation, 1),
     (ImageLocality, 1),

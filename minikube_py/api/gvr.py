@@ -100,6 +100,8 @@ CUSTOMRESOURCEDEFINITIONS = GVR(
 APISERVICES = GVR("apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False)
 RESOURCECLAIMS = GVR("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 RESOURCECLAIMTEMPLATES = GVR("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
+RESOURCESLICES = GVR("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False)
+DEVICECLASSES = GVR("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False)
 CSIDRIVERS = GVR("storage.k8s.io", "v1", "csidrivers", "CSIDriver", namespaced=False)
 CSINODES = GVR("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=False)
 CSISTORAGECAPACITIES = GVR("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity")

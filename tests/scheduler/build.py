@@ -87,7 +87,7 @@ class Core:
             return [o for o in found if not namespace or o["metadata"].get("namespace") == namespace]
 
         client: Any = None  # nothing here binds
-        handle = Handle(client, lister, lambda name: {"kubernetes.io/metadata.name": name})
+        handle = Handle(client, lister, lambda name: {"kubernetes.io/metadata.name": name}, {})
         self.profile = build(configured.scheduler_name, configured.points, configured.args, handle)
         self.search = Search(self.profile, random.Random(seed))
 

@@ -34,7 +34,7 @@ def test_without_a_file_all_is_as_upstream_has_it() -> None:
     assert names(found, "queue_sort") == ["PrioritySort"]
     assert dict(found.points["score"]) == {
         "TaintToleration": 3, "NodeAffinity": 2, "NodeResourcesFit": 1, "PodTopologySpread": 2, "InterPodAffinity": 2,
-        "NodeResourcesBalancedAllocation": 1, "ImageLocality": 1,
+        "DynamicResources": 2, "NodeResourcesBalancedAllocation": 1, "ImageLocality": 1,
     }  # fmt: skip
     assert parsed({}).profiles[0].points == found.points
 

@@ -17,7 +17,7 @@ from tests.scheduler.build import Core, info, node, pod
 def preempt(core: Core, newcomer: PodInfo) -> PostFilter:
     with pytest.raises(NoFit) as caught:
         core.search.place(core.snapshot, newcomer)
-    result = core.profile.at("post_filter")[0].plugin.post_filter(
+    result = core.profile.at("post_filter")[-1].plugin.post_filter(
         Cycle(newcomer, core.snapshot), core.profile, caught.value.rejected
     )
     assert result is not None

@@ -20,7 +20,6 @@ from minikube_py.api import volumes as v
 from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from minikube_py.api.meta import annotations_of, is_terminating, key_of, name_of, namespace_of, split_key, uid_of
 from minikube_py.api.types import Obj
-from minikube_py.client.rest import Client
 
 _STATE = "volumes"
 
@@ -52,15 +51,15 @@ class VolumeBinding(f.Plugin):
         name, ("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",), unresolvable=True
     )
 
-    def __init__(self, client: Client, lister: f.Lister) -> None:
-        self._client, self._lister = client, lister
+    def __init__(self, handle: f.Handle) -> None:
+        self._client, self._lister = handle.client, handle.lister
         # claim key → what it gets, and the pods (uid) that wait for it
-        self._promised: dict[str, tuple[Choice, set[str]]] = {}
+        self._promised: dict[str, tuple[Choice, set[str]]] = handle.shared.setdefault(self.name, {})
 
     @classmethod
     def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
         f.only(args)
-        return cls(handle.client, handle.lister)
+        return cls(handle)
 
     # -- where can it go ----------------------------------------------------------------------------------------------
 
