@@ -1,6 +1,6 @@
 """rtnetlink in one page: links, addresses and routes, spoken directly to the kernel.
 
-Who calls it: pod_network.py and proxy.py (conntrack.py shares its message helpers).
+Who calls it: pod_network.py and proxy.py; conntrack.py and nfnetlink.py speak other protocols through its sockets.
 Why not a library: pyroute2 costs 1.2 s of import and 25 MB per process, which is a large part of this cluster's start-up
 time and memory; what a pod network needs of the protocol is a dozen message kinds.
 Invariant: every request is acknowledged by the kernel; a refusal is raised as OSError with the kernel's errno. A socket
@@ -13,7 +13,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
 REQUEST, ACK, EXCL, REPLACE, CREATE, DUMP = 0x1, 0x4, 0x200, 0x100, 0x400, 0x300
@@ -25,6 +25,7 @@ _IFLA = {
 }  # fmt: skip
 _NESTED = 0x8000
 _CLONE_NEWNET = 0x40000000
+_SO_SNDBUFFORCE = 32
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -111,6 +112,27 @@ class Socket:
                         raise OSError(code, os.strerror(code))
                     return answers
                 answers.append(payload)
+
+    def batch(self, requests: Sequence[tuple[int, int, bytes]]) -> None:
+        """Send requests (kind, flags, body) that netfilter takes or refuses as a whole; the last but one shall carry ACK.
+
+        Raises OSError with the first reason.
+        """
+        first, self._sequence = self._sequence + 1, self._sequence + len(requests)
+        data = b"".join(
+            struct.pack("=IHHII", 16 + len(body), kind, flags | REQUEST, sequence, 0) + body
+            for sequence, (kind, flags, body) in enumerate(requests, first)
+        )
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(data) + 4096)
+        self._socket.send(data)
+        while True:
+            for answered, sequence, payload in _messages(self._socket.recv(1 << 18)):
+                if answered == _NLMSG_ERROR and sequence >= first:  # older ones are what a refused batch left
+                    code = -struct.unpack_from("=i", payload)[0]
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    if sequence == self._sequence - 1:
+                        return
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:

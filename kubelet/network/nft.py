@@ -1,4 +1,5 @@
-"""Rulesets -> nftables: the smallest transaction that turns one table state into another, and the `nft` command itself.
+"""Rulesets -> nftables: the smallest transaction that turns one table state into another, and the `nft` command itself
+(changes of Services go past it where they can: nfnetlink.py).
 
 Who calls it: proxy.py (Service tables), policy_agent.py, partition.py.
 Invariant: every change is one atomic transaction of our own table: packets see the old rules or the new ones; no other table
@@ -19,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kubelet.network import nfnetlink
+from kubelet.network.netlink import Socket
 from kubelet.network.rules import Ruleset
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ class Table:
         self._take_over = take_over
         self._applied: Ruleset | None = None
         self._removed = False
+        self._kernel: Socket | None = None
 
     def apply(self, wanted: Ruleset, *, check: bool = False) -> str:
         """Make the kernel's table this one. In: `check` looks whether it is still there. Out: the transaction that was run.
@@ -82,7 +86,7 @@ class Table:
             return self.apply(whole())
         text = transaction(before, after, base=False)
         try:
-            run(text)
+            self._run(text)
         except NftError as error:
             log.info("%s; applying the whole of table %s", error, after.table)
             self._applied = None
@@ -91,6 +95,18 @@ class Table:
         _replace(held.sets, before.sets, after.sets)
         _replace(held.elements, before.elements, after.elements)
         return text
+
+    def _run(self, commands: str) -> None:
+        """As `run`, past the program where that can be: without reading all tables of the host, and without the lock."""
+        batch = nfnetlink.encode(commands)
+        if batch is None:
+            run(commands)
+        elif batch:
+            try:
+                self._kernel = self._kernel or nfnetlink.opened()
+                nfnetlink.apply(self._kernel, batch)
+            except OSError as error:
+                raise NftError(f"the kernel refused a transaction: {error.strerror}") from None
 
     def remove(self, name: str) -> None:
         """There shall be no such table."""
