@@ -1,7 +1,7 @@
 """ClusterRole aggregation: a role with an aggregation rule holds the rules of all roles that rule selects.
 
 Who calls it: `controllers.main`. Invariants: rules come in the order of the roles' names, each once; one that says so already
-is not written; field managers see who owns `rules`.
+is not written; field managers see who owns `rules`. Authorisation does not wait for it: it follows the selectors itself.
 Upstream: pkg/controller/clusterroleaggregation/clusterroleaggregation_controller.go.
 """
 

@@ -1,7 +1,7 @@
 """Cron schedules: "*/5 9-17 * * MON-FRI", "@hourly", "@every 1h30m", and the moments they name.
 
 Who calls it: `controllers.cronjob`. The calendar is croniter's; this file alone knows it, and decides what a time zone does to
-it. Invariant: pure; a moment that a change to summer time skips is not made up, one that it repeats counts once.
+it. Invariant: pure; a moment that a change to summer time skips is not made up, one that its end repeats comes twice.
 Upstream: github.com/robfig/cron/v3 (ParseStandard), which CronJob uses. The API server has checked the text, in its words.
 """
 
@@ -28,15 +28,35 @@ class Schedule(NamedTuple):
 
         if self.every:
             return (moment + timedelta(seconds=self.every)).replace(microsecond=0).astimezone(UTC)
-        following = croniter(self.expression, moment.astimezone(self.zone).replace(tzinfo=None), ret_type=datetime)
-        while True:
+        start, offset = moment.astimezone(UTC), self._offset(moment + timedelta(seconds=1))
+        while True:  # once per change of the zone's offset; in between, local time goes on evenly
+            local = (start + offset).replace(tzinfo=None)
             try:
-                local: datetime = following.get_next()
+                wanted: datetime = croniter(self.expression, local, ret_type=datetime).get_next()
             except CroniterBadDateError:
                 return None
-            found = local.replace(tzinfo=self.zone).astimezone(UTC)
-            if found > moment and found.astimezone(self.zone).replace(tzinfo=None) == local:
+            found = wanted.replace(tzinfo=UTC) - offset
+            change = self._change(start, found)
+            if change is None:
                 return found
+            start, offset = change - timedelta(seconds=1), self._offset(change)
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self.zone).utcoffset() or timedelta()
+
+    def _change(self, start: datetime, end: datetime) -> datetime | None:
+        """The first second after `start`, at most `end`, at which the zone has another offset than right after `start`."""
+        before = start.replace(microsecond=0) + timedelta(seconds=1)
+        offset, day = self._offset(before), timedelta(days=1)
+        while before < end and self._offset(min(before + day, end)) == offset:
+            before += day
+        if before >= end:
+            return None
+        after = min(before + day, end)
+        while after - before > timedelta(seconds=1):
+            middle = (before + (after - before) / 2).replace(microsecond=0)
+            before, after = (middle, after) if self._offset(middle) == offset else (before, middle)
+        return after
 
 
 def parse(text: str, zone: tzinfo = UTC) -> Schedule:

@@ -26,7 +26,7 @@ def build(context: Context) -> Controller:
     """The Deployment controller, watching Deployments, their ReplicaSets, and the end of pods (for Recreate)."""
     reconciler = Deployment(context)
     controller = Controller(reconciler, workers=2, clock=context.clock)
-    controller.watch(reconciler.deployments).watch(reconciler.sets, reconciler.keys_of_set)
+    controller.watch(reconciler.deployments).watch(reconciler.sets, reconciler.keys_of_set).needs(reconciler.pods)
 
     def pod_gone(old: Obj | None, new: Obj | None) -> None:
         if old is not None and (new is None or is_finished(new)):

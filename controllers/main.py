@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 from controllers import (
     clusterrole_aggregation,
-    clusterroleaggregation,
     cronjob,
     csrapproving,
     csrcleaner,
@@ -98,7 +97,6 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("attachdetach", attachdetach.build),
     ("local-path-provisioner", local_path.build),
     ("namespace", namespace.build),
-    ("clusterrole-aggregation", clusterroleaggregation.build),
     ("csrapproving", csrapproving.build),
     ("csrsigning", csrsigning.build),
     ("csrcleaner", csrcleaner.build),

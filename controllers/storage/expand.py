@@ -7,6 +7,7 @@ Upstream: pkg/controller/volume/expand, and the external-resizer of CSI drivers.
 """
 
 import copy
+from collections.abc import Iterable
 
 from controllers.context import Context
 from minikube_py.api import quantity
@@ -21,9 +22,15 @@ _PENDING = "FileSystemResizePending"
 
 
 def build(context: Context) -> Controller:
-    """Watches claims; keys are claims."""
+    """Watches claims, and the volumes bound to them; keys are claims."""
     reconciler = Expansion(context)
-    return Controller(reconciler, clock=context.clock).watch(reconciler.claims)
+    controller = Controller(reconciler, clock=context.clock).watch(reconciler.claims)
+    return controller.watch(reconciler.volumes, _claim_of)
+
+
+def _claim_of(volume: Obj) -> Iterable[str]:
+    ref = volume["spec"].get("claimRef")
+    return (f"{ref['namespace']}/{ref['name']}",) if ref else ()
 
 
 class Expansion:
@@ -34,10 +41,8 @@ class Expansion:
     def __init__(self, context: Context) -> None:
         self._client, self._clock = context.client, context.clock
         self._recorder = context.recorder("volume_expand")
-        self.claims, self.volumes = (
-            context.informers.of(PERSISTENTVOLUMECLAIMS),
-            context.informers.of(PERSISTENTVOLUMES),
-        )
+        informers = context.informers
+        self.claims, self.volumes = informers.of(PERSISTENTVOLUMECLAIMS), informers.of(PERSISTENTVOLUMES)
 
     def reconcile(self, key: str) -> float | None:
         claim = self.claims.get_key(key)

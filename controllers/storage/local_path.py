@@ -38,9 +38,10 @@ class Refused(Exception):
 
 
 def build(context: Context) -> Controller:
-    """Watches claims, volumes and nodes; keys are claims ("namespace/name") and volumes ("name")."""
+    """Watches claims, classes, volumes and nodes; keys are claims ("namespace/name") and volumes ("name")."""
     reconciler = LocalPath(context)
     controller = Controller(reconciler, clock=context.clock).watch(reconciler.claims, _ours)
+    controller.watch(reconciler.classes, reconciler.waiting)
     controller.watch(reconciler.volumes, lambda pv: (name_of(pv),) if _made_here(pv) else ())
     return controller.watch(reconciler.nodes, reconciler.waiting_on)
 
@@ -65,6 +66,11 @@ class LocalPath:
         informers = context.informers
         self.claims, self.volumes = informers.of(PERSISTENTVOLUMECLAIMS), informers.of(PERSISTENTVOLUMES)
         self.nodes, self.classes = informers.of(NODES), informers.of(STORAGECLASSES)
+
+    def waiting(self, storage_class: Obj) -> Iterable[str]:
+        """Claims of this class without a volume yet."""
+        mine = (claim for claim in self.claims.list() if v.class_of(claim) == name_of(storage_class))
+        yield from (key for claim in mine for key in _ours(claim))
 
     def waiting_on(self, node: Obj) -> Iterable[str]:
         """Claims without a volume yet; and, when the node is gone, its volumes."""

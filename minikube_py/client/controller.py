@@ -61,7 +61,7 @@ class Controller:
         self.reconciler = reconciler
         self.queue = WorkQueue(clock)
         self._clock, self._workers = clock, workers
-        self._informers: list[Informer] = []
+        self.informers: list[Informer] = []
         self._primary: Informer | None = None
         self._threads: list[threading.Thread] = []
 
@@ -72,7 +72,7 @@ class Controller:
         """
         if keys is own_key and self._primary is None:
             self._primary = informer
-        self._informers.append(informer)
+        self.informers.append(informer)
 
         def enqueue(old: Obj | None, new: Obj | None) -> None:
             if when is not None and not when(old, new):
@@ -82,6 +82,15 @@ class Controller:
                 self.queue.add(key)
 
         informer.add_handler(enqueue)
+        return self
+
+    def needs(self, informer: Informer) -> "Controller":
+        """Begin only when this informer has synced, too: the reconciler reads it, but its changes wake nobody.
+
+        Whatever a reconciler reads is watched or needed. It would else decide from an empty cache in the first moments
+        of a process, and a decision to wait for somebody would never be looked at again.
+        """
+        self.informers.append(informer)
         return self
 
     def start(self) -> None:
@@ -100,7 +109,7 @@ class Controller:
                 thread.join(max(0.0, deadline - REAL.monotonic()))
 
     def _work(self) -> None:
-        for informer in self._informers:
+        for informer in self.informers:
             while not informer.wait_synced(1.0):
                 if self.queue.shut_down:
                     return

@@ -57,6 +57,41 @@ def test_particular_schedules() -> None:
     )
 
 
+_NEW_YORK = [  # as robfig/cron's own tests have them, and more; 2012: March 11 and November 4
+    ("2012-03-11T00:00-05:00", "0 * * * *", ["01:00-05:00", "03:00-04:00", "04:00-04:00"]),
+    ("2012-03-11T00:00-05:00", "30 2 11 3 *", ["2013-03-11T02:30-04:00"]),
+    ("2012-11-04T00:00-04:00", "30 * * * *", ["00:30-04:00", "01:30-04:00", "01:30-05:00", "02:30-05:00"]),
+    ("2012-11-04T00:00-04:00", "0 1 * * *", ["01:00-04:00", "01:00-05:00", "2012-11-05T01:00-05:00"]),
+    ("2012-11-04T00:00-04:00", "0 2 * * *", ["02:00-05:00", "2012-11-05T02:00-05:00"]),
+    ("2012-11-04T01:30-04:00", "*/30 1 * * *", ["01:00-05:00", "01:30-05:00", "2012-11-05T01:00-05:00"]),
+    ("2012-02-01T00:00-05:00", "30 1 4 11 *", ["2012-11-04T01:30-04:00", "2012-11-04T01:30-05:00", "2013-11-04T01:30-05:00"]),
+    ("2015-10-31T00:00-04:00", "30 1 1 11 *", ["2015-11-01T01:30-04:00", "2015-11-01T01:30-05:00", "2016-11-01T01:30-04:00"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("moment", "text", "wanted"), _NEW_YORK)
+def test_local_time_that_is_skipped_or_comes_twice(moment: str, text: str, wanted: list[str]) -> None:
+    zone = ZoneInfo("America/New_York")
+    schedule, after = cron.parse(text, zone), datetime.fromisoformat(moment)
+    for one in wanted:
+        found = schedule.next_after(after)
+        assert found is not None
+        assert found == datetime.fromisoformat(one if "T" in one else f"{moment[:11]}{one}"), found.astimezone(zone)
+        after = found
+
+
+@given(MOMENTS, st.sampled_from(FIELDS), st.sampled_from(("*", "1", "2-3")))
+def test_in_a_zone_it_is_the_first_moment_whose_local_time_matches(moment: datetime, minute: str, hour: str) -> None:
+    zone = ZoneInfo("Australia/Lord_Howe")  # by half an hour
+    found = cron.parse(f"{minute} {hour} * * *", zone).next_after(moment)
+    assert found is not None and found > moment
+    hours = {"*": range(24), "1": (1,), "2-3": (2, 3)}[hour]
+    step = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    while not ((local := step.astimezone(zone)).minute in ALLOWED[minute] and local.hour in hours):
+        step += timedelta(minutes=1)
+    assert found == step
+
+
 @pytest.mark.parametrize(
     "text", ["", "* * * *", "60 * * * *", "a * * * *", "*/0 * * * *", "5-1 * * * *", "@never", "0 0 L * *", "H * * * *"]
 )

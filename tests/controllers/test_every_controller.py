@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from controllers.context import Context
 from controllers.main import CONTROLLERS
 from minikube_py.api import gvr as g
 from minikube_py.api.clock import REAL
 from minikube_py.api.meta import name_of
+from minikube_py.client.informer import Informer, SharedInformers
 from minikube_py.client.rest import Client
 from tests.conftest import APIServer
 from tests.controllers.disturbance import CLOCK, DEATHS, EVENTS, QUIET, WRITES, Disturbed, JumpingClock, Ledger
@@ -27,7 +29,33 @@ _undisturbed: dict[str, dict[str, int]] = {}  # what each scenario creates, undi
 
 
 def test_every_controller_has_a_scenario() -> None:
-    assert set(SCENARIOS) == {name for name, _ in CONTROLLERS}
+    names = [name for name, _ in CONTROLLERS]
+    assert len(set(names)) == len(names) and set(SCENARIOS) == set(names)
+
+
+class _Asked(SharedInformers):
+    """Notes what a controller asks for."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.asked: list[Informer] = []
+
+    def of(self, res: g.GVR, **selection: str) -> Informer:
+        self.asked.append(super().of(res, **selection))
+        return self.asked[-1]
+
+    def metadata_of(self, res: g.GVR) -> Informer:
+        self.asked.append(super().metadata_of(res))
+        return self.asked[-1]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_begins_when_all_it_reads_has_synced(apiserver: APIServer, client: Client, name: str) -> None:
+    """What it decides from a cache that is still empty might never be looked at again."""
+    informers = _Asked(client)
+    context = Context(client, informers, SCENARIOS[name].options(apiserver))
+    controller = dict(CONTROLLERS)[name](context)
+    assert {one.res.plural for one in informers.asked if one not in controller.informers} == set()
 
 
 @pytest.fixture
