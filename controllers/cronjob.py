@@ -30,6 +30,7 @@ from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 
 _SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+_LOOK = 30.0  # seconds: a clock that is set, or a machine that slept, brings the moment closer and ends no wait
 _UNSEEN_RETRY = 1.0
 _TOO_MANY = 100
 
@@ -107,7 +108,7 @@ class CronJob:
         now = self._clock.now()
         due, missed = latest_due(found, status, schedule, now)
         upcoming = schedule.next_after(now)
-        again = (upcoming - now).total_seconds() + 0.05 if upcoming is not None else None
+        again = min((upcoming - now).total_seconds() + 0.05, _LOOK) if upcoming is not None else None
         if missed > _TOO_MANY:
             message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
             self._events.event(found, "Warning", "TooManyMissedTimes", message)

@@ -1,7 +1,8 @@
 """What can go wrong between a controller and the API server, as a client that makes it go wrong.
 
-Who uses it: test_every_controller.py. Writes count only if they are about the test's own objects (`mine`); the shared API
-server holds others. `Ledger` outlives the process that a test lets die: it knows what was ever created.
+Who uses it: test_every_controller.py. A process sees nothing but its own test's objects, because many share an API server and
+run beside each other; of its writes those count that are about them (`mine`). `Ledger` outlives the process that a test lets
+die: it knows what was ever created.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import orjson
 
 from minikube_py.api import errors
 from minikube_py.api.clock import RealClock
+from minikube_py.api.gvr import GVR
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.client.stream import Watch
@@ -59,16 +61,30 @@ class Ledger:
 
 
 class Disturbed(Client):
-    """A client of one life of the process. `allowed`: the writes it makes before it dies."""
+    """A client of one life of the process in the world of one namespace. `allowed`: the writes it makes before it dies."""
 
     def __init__(
-        self, client: Client, mode: str, mine: Callable[[str], bool], ledger: Ledger, allowed: int = 0
+        self, client: Client, namespace: str, mode: str, mine: Callable[[str], bool], ledger: Ledger, allowed: int = 0
     ) -> None:
         self.__dict__.update(client.__dict__)
         self.mode, self.ledger, self.dead = mode, ledger, False
         self.done: list[str] = []
-        self._mine, self._allowed, self._lock = mine, allowed, threading.Lock()
+        self._namespace, self._mine, self._allowed, self._lock = namespace, mine, allowed, threading.Lock()
         self._tries: dict[tuple[str, str], int] = defaultdict(int)
+
+    def _sees(self, obj: Obj) -> bool:
+        """Whether the object names the test's namespace in any way; those without a namespace are named after it."""
+        return self._namespace.encode() in orjson.dumps(obj)
+
+    def list(self, res: GVR, namespace: str = "", **kw: Any) -> Obj:
+        listed = super().list(res, namespace or self._namespace, **kw)
+        if not res.namespaced:
+            listed["items"] = [item for item in listed.get("items") or [] if self._sees(item)]
+        return listed
+
+    def watch(self, res: GVR, namespace: str = "", **kw: Any) -> Watch:
+        watch = super().watch(res, namespace or self._namespace, **kw)
+        return _Events(watch, self.mode, (lambda obj: True) if res.namespaced else self._sees)
 
     def request(self, method: str, path: str, **kw: Any) -> Any:
         if self.dead:
@@ -109,20 +125,17 @@ class Disturbed(Client):
             self.ledger.note(path, answer[2])
         return answer
 
-    def watch(self, *args: Any, **kw: Any) -> Watch:
-        watch = super().watch(*args, **kw)
-        return _Events(watch, self.mode) if self.mode in EVENTS else watch
-
 
 class _Events(Watch):
-    """A watch whose events come wrongly."""
+    """A watch that shows what `sees` lets through, in the modes `EVENTS` wrongly."""
 
-    def __init__(self, watch: Watch, mode: str) -> None:
+    def __init__(self, watch: Watch, mode: str, sees: Callable[[Obj], bool]) -> None:
         super().__init__(watch._stream)
-        self._mode = mode
+        self._mode, self._sees = mode, sees
 
     def __iter__(self) -> Iterator[tuple[str, Obj]]:
-        for number, event in enumerate(super().__iter__(), start=1):
+        seen = (event for event in super().__iter__() if event[0] == "BOOKMARK" or self._sees(event[1]))
+        for number, event in enumerate(seen, start=1):
             if self._mode == "events lost" and number % 3 == 0:  # the connection breaks over it, or history is gone too
                 raise errors.Expired("made up") if number % 2 else errors.ServiceUnavailable("made up")
             if self._mode == "events late":

@@ -126,8 +126,8 @@ def _grows_and_shrinks(res: GVR, selector: Any = SELECTOR) -> Scenario:
 
 
 def _cron(client: Client, namespace: str) -> None:
-    """A schedule that was due two minutes ago, and not since yesterday."""
-    due = REAL.now() - timedelta(minutes=2)
+    """A schedule that was due an hour and a half ago (a clock that jumps by an hour knows it, too), and not since yesterday."""
+    due = REAL.now() - timedelta(minutes=90)
     spec = {"schedule": f"{due.minute} {due.hour} * * *", "jobTemplate": {"spec": {"template": _job_template()}}}
     client.create(g.CRONJOBS, new_object(g.CRONJOBS, "tick", namespace, spec={**spec, "suspend": True}))
     last = {"lastScheduleTime": rfc3339(due - timedelta(hours=20))}

@@ -4,6 +4,7 @@ Who uses it: test_every_controller.py.
 """
 
 import base64
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -129,11 +130,18 @@ def _csr_status(client: Client, namespace: str) -> Obj:
     return found
 
 
+def _token(namespace: str) -> str:
+    """The id of this test's bootstrap token: six letters or digits."""
+    return hashlib.sha256(namespace.encode()).hexdigest()[:6]
+
+
 def _expired_token(client: Client, namespace: str) -> None:
-    fields = {"token-id": "faults", "token-secret": "secretsecret0123", "expiration": "2020-01-01T00:00:00Z"}
+    fields = {"token-id": _token(namespace), "token-secret": "secretsecret0123", "expiration": "2020-01-01T00:00:00Z"}
     data = {name: base64.b64encode(text.encode()).decode() for name, text in fields.items()}
     kind = "bootstrap.kubernetes.io/token"
-    client.create(g.SECRETS, new_object(g.SECRETS, "bootstrap-token-faults", "kube-system", type=kind, data=data))
+    client.create(
+        g.SECRETS, new_object(g.SECRETS, f"bootstrap-token-{_token(namespace)}", "kube-system", type=kind, data=data)
+    )
 
 
 HOUSEKEEPING: dict[str, Scenario] = {
@@ -173,8 +181,8 @@ HOUSEKEEPING: dict[str, Scenario] = {
          lambda c, n: absent(c, g.CERTIFICATESIGNINGREQUESTS, f"{n}-csr")),
     )),
     "token-cleaner": Scenario((
-        (_expired_token, lambda c, n: absent(c, g.SECRETS, "bootstrap-token-faults", "kube-system")),
-    ), mine=lambda path, namespace: "bootstrap-token-faults" in path),
+        (_expired_token, lambda c, n: absent(c, g.SECRETS, f"bootstrap-token-{_token(n)}", "kube-system")),
+    ), mine=lambda path, namespace: _token(namespace) in path),
     "garbage-collector": Scenario(((_family, lambda c, n: not c.list(g.CONFIGMAPS, n)["items"]),)),
 }  # fmt: skip
 

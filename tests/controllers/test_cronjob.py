@@ -178,3 +178,12 @@ def test_forbid_replace_suspend_and_history(client: Client, namespace: str) -> N
         _finish(client, namespace, name_of(_jobs(client, namespace)[0]))
         time.sleep(1)
         assert len(_jobs(client, namespace)) == 1
+
+
+def test_it_never_sleeps_through_a_clock_that_is_set(client: Client, namespace: str) -> None:
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox:1"}]}}}}}  # fmt: skip
+    client.create(CRONJOBS, new_object(CRONJOBS, "yearly", namespace, spec=spec))
+    with running(client, "cronjob") as [controller]:
+        eventually(lambda: controller.reconciler.crons.get(namespace, "yearly"))  # type: ignore[attr-defined]
+        assert 0 < (controller.reconciler.reconcile(f"{namespace}/yearly") or 0) <= 30

@@ -5,16 +5,20 @@ without a row fails here.
 """
 
 import contextlib
+import itertools
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from controllers.context import Context
 from controllers.main import CONTROLLERS
+from minikube_py.api import errors
 from minikube_py.api import gvr as g
 from minikube_py.api.clock import REAL
-from minikube_py.api.meta import name_of
+from minikube_py.api.gvr import new_object
 from minikube_py.client.informer import Informer, SharedInformers
 from minikube_py.client.rest import Client
 from tests.conftest import APIServer
@@ -24,8 +28,7 @@ from tests.controllers.scenarios import Scenario
 from tests.controllers.scenarios_more import SCENARIOS
 from tests.harness import eventually
 
-_LIFE = 8.0  # seconds after which a process that has not died on its own is taken down all the same
-_undisturbed: dict[str, dict[str, int]] = {}  # what each scenario creates, undisturbed
+_serial = itertools.count(1)
 
 
 def test_every_controller_has_a_scenario() -> None:
@@ -58,37 +61,52 @@ def test_begins_when_all_it_reads_has_synced(apiserver: APIServer, client: Clien
     assert {one.res.plural for one in informers.asked if one not in controller.informers} == set()
 
 
-@pytest.fixture
-def tidy(client: Client, namespace: str) -> Iterator[None]:
-    yield
-    for node in client.list(g.NODES)["items"]:
-        if name_of(node).startswith(namespace):
-            client.delete(g.NODES, name_of(node))
+Case = tuple[str, str]  # controller, disturbance
+_MODES = (QUIET, *WRITES, *DEATHS, *EVENTS, *CLOCK)
+_AT_A_TIME = 16  # they mostly wait
 
 
-@pytest.mark.parametrize("mode", [QUIET, *WRITES, *DEATHS, *EVENTS, *CLOCK], ids=lambda mode: mode or "undisturbed")
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, apiserver: APIServer) -> Iterator[dict[Case, Future[dict[str, int]]]]:
+    """What each of the chosen cases, and each undisturbed one, creates: by collection. They run beside each other."""
+    client = apiserver.client()
+    chosen = [item.callspec.params for item in request.session.items if "mode" in getattr(item, "fixturenames", ())]  # type: ignore[attr-defined]
+    names, modes = ({case[what]: None for case in chosen} for what in ("name", "mode"))
+    cases = [(name, mode) for mode in (QUIET, *filter(None, modes)) for name in names]
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        yield {case: pool.submit(_case, apiserver, client, *case) for case in cases}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("mode", _MODES, ids=lambda mode: mode or "undisturbed")
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_converges(apiserver: APIServer, client: Client, namespace: str, tidy: None, name: str, mode: str) -> None:
-    scenario, ledger = SCENARIOS[name], Ledger()
+def test_converges(outcomes: dict[Case, Future[dict[str, int]]], name: str, mode: str) -> None:
+    made, usual = outcomes[name, mode].result(), outcomes[name, QUIET].result()
+    assert all(number <= usual.get(plural, 0) for plural, number in made.items()), f"made {made}, usually {usual}"
+
+
+def _case(apiserver: APIServer, client: Client, name: str, mode: str) -> dict[str, int]:
+    """One scenario under one disturbance. Out: how much of what it created. Raises AssertionError when it does not converge."""
+    scenario, ledger, namespace = SCENARIOS[name], Ledger(), f"case-{next(_serial)}-{time.time_ns() % 10**6}"
     names, options = (name, *scenario.beside), scenario.options(apiserver)
+    client.create(g.NAMESPACES, new_object(g.NAMESPACES, namespace))
 
     def process(allowed: int = 0) -> Disturbed:
-        return Disturbed(client, mode, lambda path: scenario.mine(path, namespace), ledger, allowed)
+        return Disturbed(client, namespace, mode, lambda path: scenario.mine(path, namespace), ledger, allowed)
 
-    with scenario.kubelet(client, namespace):
-        if mode in DEATHS:
-            _live_and_die(scenario, client, namespace, process, names, options)
-        else:
-            with running(process(), *names, options=options, clock=JumpingClock() if mode in CLOCK else REAL):
-                for act, check in scenario.steps:
-                    act(client, namespace)
-                    eventually(lambda check=check: check(client, namespace), timeout=60, what=f"{name}: {mode}")  # type: ignore[misc]
-    made = ledger.counts()
-    if mode == QUIET:
-        _undisturbed[name] = made
-    elif name in _undisturbed:
-        usual = _undisturbed[name]
-        assert all(number <= usual.get(plural, 0) for plural, number in made.items()), f"made {made}, usually {usual}"
+    try:
+        with scenario.kubelet(client, namespace):
+            if mode in DEATHS:
+                _live_and_die(scenario, client, namespace, process, names, options)
+            else:
+                with running(process(), *names, options=options, clock=JumpingClock() if mode in CLOCK else REAL):
+                    for act, check in scenario.steps:
+                        act(client, namespace)
+                        eventually(lambda check=check: check(client, namespace), timeout=60, what=f"{name}: {mode}")  # type: ignore[misc]
+    finally:
+        with contextlib.suppress(errors.NotFound):
+            client.delete(g.NODES, f"{namespace}-node")
+    return ledger.counts()
 
 
 def _live_and_die(
@@ -103,8 +121,8 @@ def _live_and_die(
             lives += 1
             assert lives < 60, "it never comes to an end"
             life = process(allowed)
-            with running(life, *names, options=options), contextlib.suppress(AssertionError):  # a long life ends too
-                eventually(lambda life=life, check=check: life.dead or _holds(check, client, namespace), timeout=_LIFE)  # type: ignore[misc]
+            with running(life, *names, options=options):
+                eventually(lambda life=life, check=check: life.dead or _holds(check, client, namespace), timeout=60)  # type: ignore[misc]
             allowed = allowed + 1 if life.done and life.done == before[: len(life.done)] else 1
             before = life.done
 
