@@ -3,7 +3,7 @@
 set -euo pipefail
 
 declare -A package=([dockerd]=docker.io [etcd]=etcd-server [nft]=nftables [conntrack]=conntrack [docker-compose]=docker-compose
-                    [busybox]=busybox [kubectl]=kubernetes-client [gcc]=gcc [haproxy]=haproxy [victoria-metrics]=victoria-metrics)
+                    [busybox]=busybox [kubectl]=kubernetes-client [gcc]=gcc [containerd]=containerd [haproxy]=haproxy [victoria-metrics]=victoria-metrics)
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
 for program in "${!package[@]}"; do

@@ -42,6 +42,7 @@ from kubelet.pod_source import PodSource
 from kubelet.probe_action import runner
 from kubelet.probes import Probes
 from kubelet.runtime.base import Info, Runtime, RuntimeUnavailable
+from kubelet.runtime.cri import CriRuntime
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.simulated import SimulatedRuntime
 from kubelet.sandbox import Sandboxes
@@ -283,6 +284,11 @@ def make_runtime(options: Options, clock: Clock) -> Runtime:
     """The runtime the options name, once it answers."""
     if options.runtime == "simulated":
         return SimulatedRuntime(clock)
+    if options.runtime == "cri":
+        return CriRuntime(
+            options.profile, options.node_name, options.runtime_endpoint, Path(options.root_dir), clock,
+            options.runtime_request_timeout,
+        )  # fmt: skip
     while True:
         try:
             return DockerRuntime(

@@ -24,6 +24,7 @@ class Options:
     profile: str = "minikube-py"
     runtime: str = "docker"
     docker_host: str = ""
+    runtime_endpoint: str = ""
     pod_cidr: str = "10.244.1.0/24"
     node_ip: str = "127.0.0.1"
     bridge: str = ""
@@ -87,7 +88,7 @@ def parse(argv: Sequence[str]) -> Options:
     """Options from flags. Exits with one sentence on a flag that makes no sense."""
     parser = argparse.ArgumentParser(prog="kubelet", description="The node agent: runs the pods bound to one node.")
     text = [
-        "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "pod-cidr", "node-ip", "bridge",
+        "kubeconfig", "node-name", "root-dir", "profile", "docker-host", "runtime-endpoint", "pod-cidr", "node-ip", "bridge",
         "engine-network", "infrastructure-cidr", "cluster-domain", "service-cluster-ip-range", "load-balancer-range",
         "tls-cert", "tls-key", "client-ca", "nvml-library", "gpus", "pause-image", "eviction-hard", "eviction-soft",
         "eviction-soft-grace-period", "eviction-minimum-reclaim", "pod-manifest-path", "bootstrap-kubeconfig",
@@ -113,7 +114,7 @@ def parse(argv: Sequence[str]) -> Options:
         "image-gc-low-threshold",
     ):
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
-    parser.add_argument("--runtime", choices=("docker", "simulated"), default=argparse.SUPPRESS)
+    parser.add_argument("--runtime", choices=("docker", "cri", "simulated"), default=argparse.SUPPRESS)
     parser.add_argument("--network", choices=("own", "docker", "none"), default=argparse.SUPPRESS)
     parser.add_argument(
         "--rotate-server-certificates", action="store_true", default=argparse.SUPPRESS,
@@ -127,6 +128,10 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--capacity", type=_capacity, default=argparse.SUPPRESS, metavar="cpu=2,memory=4Gi,pods=110")
     parser.add_argument("--node-labels", type=_pairs, default=argparse.SUPPRESS, metavar="K=V,…")
     options = Options(**vars(parser.parse_args(argv)))
+    if options.runtime == "cri" and options.network == "docker":
+        parser.error("--runtime cri goes with --network own: a CRI runtime knows no networks of Docker's")
+    if options.runtime == "cri" and options.default_ulimits:
+        parser.error("--default-ulimits goes with --runtime docker: the CRI has no ulimits; set them in the runtime")
     try:
         _ = options.eviction_thresholds
     except ValueError as error:

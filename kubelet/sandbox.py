@@ -13,7 +13,7 @@ from kubelet import dns
 from kubelet.cgroups import Cgroups
 from kubelet.network.pod_network import PodNetwork
 from kubelet.options import Options
-from kubelet.pod_spec import host_network
+from kubelet.pod_spec import containers_of, host_network
 from kubelet.runtime import labels
 from kubelet.runtime.base import Mount, NameConflict, Runtime, SandboxConfig, Status, Summary
 from minikube_py.api.types import Obj
@@ -86,7 +86,9 @@ def sandbox_config(
         hostname=hostname,
         network="host" if host_network(pod) else engine_network,
         host_pid=bool(spec.get("hostPID")),
+        share_pid=bool(spec.get("shareProcessNamespace")),
         host_ipc=bool(spec.get("hostIPC")),
+        privileged=any((each.get("securityContext") or {}).get("privileged") for each in containers_of(pod)),
         sysctls={entry["name"]: entry["value"] for entry in context.get("sysctls") or []},
         cgroup_parent=cgroup_parent,
         port_mappings=tuple(

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from apiserver.streaming import spdy
 from apiserver.streaming.asgi import Stream
+from minikube_py.api import spdy
 from minikube_py.api.errors import APIError
 
 if TYPE_CHECKING:

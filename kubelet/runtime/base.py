@@ -1,7 +1,7 @@
 """The `Runtime` seam: what a kubelet asks of whatever runs its containers, and the data that goes in and out.
 
-Who calls it: the pod worker, image manager, probes, stats and the kubelet's HTTPS server. Implementations: `docker`,
-`simulated`; a CRI client fits the same calls.
+Who calls it: the pod worker, image manager, probes, stats and the kubelet's HTTPS server. Implementations: `docker`, `cri`,
+`simulated`.
 Invariant: a runtime keeps no state of its own between calls. What exists is what `list_all` and `inspect` report, and every
 sandbox and container carries the labels of `labels.py`, so that a restarted kubelet finds everything again.
 Stop of the data path: 10 (from here on a pod is containers).
@@ -113,7 +113,9 @@ class SandboxConfig:
     hostname: str = ""
     network: str = ""
     host_pid: bool = False
+    share_pid: bool = False
     host_ipc: bool = False
+    privileged: bool = False  # some container of it is
     sysctls: Mapping[str, str] = field(default_factory=dict)
     cgroup_parent: str = ""
     mounts: tuple[Mount, ...] = ()

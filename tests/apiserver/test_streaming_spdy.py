@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apiserver.streaming import spdy
-from apiserver.streaming.spdy import Connection, Data, Frame, Goaway, Opened, Ping, Reset
+from minikube_py.api import spdy
+from minikube_py.api.spdy import Connection, Data, Frame, Goaway, Opened, Ping, Reset
 
 NAMES = st.text("abcdefgXYZ-", min_size=1, max_size=12)
 HEADERS = st.dictionaries(NAMES, st.text(max_size=20), max_size=4)

@@ -22,6 +22,7 @@ from minikube_py.api.types import Obj
 from minikube_py.cluster import images, pki
 from tests import harness
 from tests.conftest import APIServer
+from tests.kubelet.containerd import running as running_containerd
 
 if TYPE_CHECKING:
     import docker
@@ -68,8 +69,8 @@ class Bridge:
 class Nodes:
     """Kubelets of one test, in this process or (to be killed) in one of their own."""
 
-    def __init__(self, server: APIServer, bridge: Bridge | None, directory: Path) -> None:
-        self.server, self.bridge, self.directory = server, bridge, directory
+    def __init__(self, server: APIServer, bridge: Bridge | None, directory: Path, endpoint: str = "") -> None:
+        self.server, self.bridge, self.directory, self.endpoint = server, bridge, directory, endpoint
         self.client: Client = server.client()
         self.running: dict[str, Kubelet] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -84,7 +85,8 @@ class Nodes:
         pki.issue_node(self.server.pki, name, [address])
         base = Options(
             kubeconfig=self.server.kubeconfig, node_name=name, root_dir=str(self.directory / name), profile=profile,
-            runtime="docker" if self.bridge else "simulated", pod_cidr=cidr, node_ip=address,
+            runtime="cri" if self.endpoint else "docker" if self.bridge else "simulated",
+            runtime_endpoint=self.endpoint, pod_cidr=cidr, node_ip=address,
             bridge=self.bridge.name if self.bridge else "", port=10250 if self.bridge else harness.free_port(),
             tls_cert=str(self.server.pki / f"kubelet-{name}.crt"), tls_key=str(self.server.pki / f"kubelet-{name}.key"),
             client_ca=str(self.server.pki / "ca.crt"), capacity={"cpu": "8", "memory": "8Gi", "pods": "110",
@@ -119,7 +121,8 @@ class Nodes:
 
         flags = {
             "kubeconfig": options.kubeconfig, "node-name": options.node_name, "root-dir": options.root_dir,
-            "profile": options.profile, "runtime": options.runtime, "pod-cidr": options.pod_cidr, "node-ip": options.node_ip,
+            "profile": options.profile, "runtime": options.runtime,
+            "runtime-endpoint": options.runtime_endpoint, "pod-cidr": options.pod_cidr, "node-ip": options.node_ip,
             "bridge": options.bridge, "port": options.port, "tls-cert": options.tls_cert, "tls-key": options.tls_key,
             "client-ca": options.client_ca, "crash-backoff": options.crash_backoff, "network": options.network,
             "capacity": ",".join(f"{k}={v}" for k, v in options.capacity.items()), "sync-frequency": options.sync_frequency,
@@ -223,6 +226,13 @@ def bridge(docker_engine: "docker.DockerClient") -> Iterator[Bridge]:
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a containerd of our own, with the base images."""
+    with running_containerd(tmp_path_factory.mktemp("cri")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

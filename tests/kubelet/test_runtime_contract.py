@@ -1,4 +1,4 @@
-"""One contract, every runtime: what `runtime.base.Runtime` promises, kept by Docker and by the simulated one alike."""
+"""One contract, every runtime: what `runtime.base.Runtime` promises, kept by Docker, a CRI runtime and the simulated one."""
 
 import contextlib
 import io
@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from kubelet.runtime.base import (
     StartFailed,
     Status,
 )
+from kubelet.runtime.cri import CriRuntime
 from kubelet.runtime.simulated import SimulatedRuntime
 from minikube_py.api.clock import REAL
 from minikube_py.api.types import Obj
@@ -39,17 +41,20 @@ from tests import harness
 
 
 @pytest.fixture
-def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
+def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
     made: Any
+    profile = f"contract-{secrets.token_hex(3)}"
     if request.param == "simulated":
         made = SimulatedRuntime(REAL)
+    elif request.param == "cri":
+        made = CriRuntime(profile, "node-1", request.getfixturevalue("containerd"), tmp_path, REAL)
     else:
         request.getfixturevalue("docker_engine")
         images.build(images.missing())
         from kubelet.runtime.docker import DockerRuntime
 
-        made = DockerRuntime(f"contract-{secrets.token_hex(3)}", "node-1")
-    made.labels_profile = getattr(made, "_filter", ["p=contract", "n=node-1"])
+        made = DockerRuntime(profile, "node-1")
+    made.labels_profile = [f"{labels.PROFILE}={profile}", f"{labels.NODE}=node-1"]
     try:
         yield made
     finally:
@@ -61,7 +66,8 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests on Docker carry its mark although they ask for the fixture only by parameter."""
     if "runtime" in metafunc.fixturenames:
-        metafunc.parametrize("runtime", ["simulated", pytest.param("docker", marks=pytest.mark.docker)], indirect=True)
+        engines = [pytest.param(name, marks=pytest.mark.docker) for name in ("docker", "cri")]
+        metafunc.parametrize("runtime", ["simulated", *engines], indirect=True)
 
 
 def own(runtime: Any, ref: PodRef, **extra: str) -> dict[str, str]:
@@ -258,7 +264,8 @@ def test_the_files_of_an_image(runtime: Runtime) -> None:
     assert image is not None
     before = len(runtime.list_all())
     with tarfile.open(fileobj=io.BytesIO(b"".join(runtime.export_image(image.id)))) as tar:
-        assert runtime.name != "docker" or "bin/busybox" in tar.getnames()
+        names = {name.removeprefix("./") for name in tar.getnames()}
+        assert runtime.name == "simulated" or {"bin/busybox", "etc/passwd"} <= names
     assert len(runtime.list_all()) == before
 
 
@@ -268,8 +275,9 @@ def test_stats(runtime: Runtime) -> None:
 
 
 def test_a_session_with_a_wrong_command(runtime: Runtime) -> None:
-    if runtime.name != "docker":
-        pytest.skip("a simulated container has no programs that could be missing")
+    if runtime.name == "simulated":
+        assert runtime.inspect(started(runtime, "/no/such")[1]).running  # it has no programs that could be missing
+        return
     sandbox = runtime.run_sandbox(sandbox_config(runtime))
     config = container_config(runtime, sandbox, "/no/such")
     container_id = runtime.create_container(sandbox.id, config)
@@ -277,6 +285,7 @@ def test_a_session_with_a_wrong_command(runtime: Runtime) -> None:
         runtime.start_container(container_id)
     status = runtime.inspect(container_id)
     assert (status.state, status.exit_code) == (EXITED, 128) and status.error
+    assert not status.running and status.finished_at is not None
     with pytest.raises(ImageNotFound):
         runtime.create_container(sandbox.id, replace(config, image="no/such:image", attempt=5))
     with pytest.raises(ImageNotFound):

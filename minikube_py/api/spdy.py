@@ -1,8 +1,9 @@
-"""SPDY/3.1 frames, as far as kubectl's port-forward needs them: a codec that does no input or output.
+"""SPDY/3.1 frames, as far as Kubernetes' streams need them: a codec that does no input or output.
 
-Who calls it: `tunnel`, which runs it inside a WebSocket.
+Who calls it: the API server's `streaming.tunnel`, as a server inside a WebSocket; the kubelet's `runtime.cri_stream`, as a
+client of a container runtime.
 Invariant: header blocks are one compressed stream per direction for the whole connection, so that every frame that carries
-one must pass through here, in order. Frames that mean nothing to a port-forward (settings, window updates, headers) are
+one must pass through here, in order. Frames that mean nothing to these streams (settings, window updates, headers) are
 read and dropped. Raises ValueError for bytes that are not SPDY/3.
 Upstream: github.com/moby/spdystream; the SPDY protocol draft 3.1 (frame layout, and the dictionary of section 2.6.10.1).
 """
@@ -74,7 +75,7 @@ Frame = Opened | Data | Reset | Ping | Goaway
 
 
 class Connection:
-    """Both directions of one SPDY connection, on the server's side."""
+    """Both directions of one SPDY connection."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -131,8 +132,16 @@ class Connection:
 
     def reply(self, stream: int) -> bytes:
         """Accept a stream the peer opened."""
-        block = self._deflate.compress(struct.pack(">I", 0)) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        return _control(_SYN_REPLY, struct.pack(">I", stream) + block)
+        return _control(_SYN_REPLY, struct.pack(">I", stream) + self._block({}))
+
+    def open(self, stream: int, headers: dict[str, str]) -> bytes:
+        """Open a stream to the peer; a client's streams have odd numbers, each higher than the one before."""
+        return _control(_SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + self._block(headers))
+
+    def _block(self, headers: dict[str, str]) -> bytes:
+        texts = [text.encode() for pair in headers.items() for text in pair]
+        plain = struct.pack(">I", len(headers)) + b"".join(struct.pack(">I", len(text)) + text for text in texts)
+        return self._deflate.compress(plain) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
 def data(stream: int, content: bytes, *, fin: bool = False) -> bytes:
