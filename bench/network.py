@@ -1,22 +1,20 @@
 """Networking: how fast a Service change reaches every node, what the cluster IP costs a connection, DNS answers.
 
-Who calls it: __main__.py. Invariant: bounded: 1,000 Services without pods, 2,000 connections, seconds of questions; everything
-made is deleted. A change has reached a node when the kernel reports the new rule of that node's table (`nft monitor`).
+Who calls it: __main__.py. Invariant: 1,000 Services without pods, 36,000 connections, seconds of questions; everything made
+is deleted. A change has reached a node when the kernel reports the new rule of that node's table (`nft monitor`).
 """
 
 import contextlib
 import re
-import selectors
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench import dial
 from bench.figures import Figure, missing, seconds
 from bench.target import Options, Target
 from minikube_py.api.gvr import ENDPOINTSLICES, SERVICES, new_object
@@ -25,7 +23,7 @@ from minikube_py.client.rest import Client
 from minikube_py.cluster import process
 from minikube_py.cluster.profile import Profile
 
-_SERVICES, _ENDPOINTS, _CHANGES, _CONNECTIONS = 1000, 10, 10, 1000
+_SERVICES, _ENDPOINTS, _CHANGES = 1000, 10, 10
 _DNS_SECONDS, _DNS_RATE = 5, 20000
 _WRITERS, _BURST = 15, 200
 
@@ -38,7 +36,7 @@ def measure(target: Target, options: Options) -> list[Figure]:
     with target.namespace() as namespace:
         figures = _dns(profile, client, namespace)
         figures += _burst(profile, client, namespace)
-        figures += _connections(profile, client, namespace)
+        figures += dial.measure(target, options, namespace)
         figures += _changes(profile, client, namespace)
     return figures
 
@@ -124,50 +122,6 @@ def _burst(profile: Profile, client: Client, namespace: str) -> list[Figure]:
         taken = sorted(rules.wait(address) - moment for address, moment in written.items())
     slowest = taken[int(len(taken) * 0.99) - 1]
     return [Figure(f"{_BURST} Services by {_WRITERS} writers: p99", slowest, "s", note="to the last table")]
-
-
-def _connections(profile: Profile, client: Client, namespace: str) -> list[Figure]:
-    """Through a cluster IP beside the same server dialled directly; the server is in this process."""
-    with _server(profile.gateway) as port:
-        vip = _service(client, namespace, "dial")["spec"]["clusterIP"]
-        client.create(ENDPOINTSLICES, _slice(namespace, "dial", [profile.gateway], port))
-        deadline = time.monotonic() + 10
-        while not _answers(vip, 80) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        rates: dict[str, list[float]] = {"direct": [], "cluster IP": []}
-        for _ in range(4):  # in turns, so that a busy machine spoils both alike
-            for name, where in (("direct", (profile.gateway, port)), ("cluster IP", (vip, 80))):
-                began = time.monotonic()
-                for _ in range(_CONNECTIONS // 4):
-                    socket.create_connection(where, 3).close()
-                rates[name].append(_CONNECTIONS / 4 / (time.monotonic() - began))
-    return [Figure(f"new connections, {name}", max(found), "/s", "higher") for name, found in rates.items()]
-
-
-@contextlib.contextmanager
-def _server(address: str) -> Iterator[int]:
-    with socket.create_server((address, 0), backlog=512) as listening, selectors.DefaultSelector() as selector:
-        selector.register(listening, selectors.EVENT_READ)
-        ended = threading.Event()
-
-        def serve() -> None:
-            while not ended.is_set():
-                if selector.select(0.1):
-                    listening.accept()[0].close()
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield listening.getsockname()[1]
-        ended.set()
-        thread.join()
-
-
-def _answers(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _dns(profile: Profile, client: Client, namespace: str) -> list[Figure]:

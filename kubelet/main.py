@@ -66,11 +66,13 @@ from minikube_py.client.kubeconfig import load
 from minikube_py.client.rest import Client
 
 _log = logging.getLogger("kubelet")
+_SWITCH_SECONDS = 0.0005
 __all__ = ["Options", "parse", "run"]
 
 
 def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT. Raises ValueError or OSError when the options cannot work."""
+    sys.setswitchinterval(_SWITCH_SECONDS)  # cluster DNS must not wait long for the threads that start pods
     ended = termination.event()
     certificates.join(options, REAL, ended)
     if ended.is_set():

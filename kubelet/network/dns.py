@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kubelet.network import dns_message as message
+from kubelet.network.datagrams import Datagrams, Peer
 from kubelet.network.dns_cache import Cache, until
 from kubelet.network.dns_message import Question
 from kubelet.network.dns_records import NOERROR, Answer, Record, Records
@@ -67,6 +68,7 @@ class DNSServer:
             )
             self._bind(_OTHER_PORT)
         self._tcp.listen(128)
+        self._datagrams = Datagrams(self._udp)
         self._selector.register(self._udp, selectors.EVENT_READ, self._read_udp)
         self._selector.register(self._tcp, selectors.EVENT_READ, self._accept)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
@@ -104,6 +106,7 @@ class DNSServer:
                 except Exception:
                     log.exception("cluster DNS: a message could not be handled")
             self._upstream.expire()
+            self._datagrams.flush()
             self._close_idle()
 
     def _close(self) -> None:
@@ -118,23 +121,17 @@ class DNSServer:
 
     # -- UDP and TCP --------------------------------------------------------------------------------------------------
 
-    def _read_udp(self, server: socket.socket) -> None:
-        for _ in range(64):
+    def _read_udp(self, _server: socket.socket) -> None:
+        datagrams = self._datagrams
+        for data, peer in datagrams.receive():
+
+            def send(reply: bytes, peer: Peer = peer) -> None:
+                datagrams.send(reply, peer)
+
             try:
-                data, peer = server.recvfrom(4096)
-            except BlockingIOError:
-                return
-            except OSError as error:  # an earlier reply met a closed port
-                log.debug("cluster DNS: %s", error)
-                return
-
-            def send(reply: bytes, peer: tuple[str, int] = peer) -> None:
-                try:
-                    server.sendto(reply, peer)
-                except OSError as error:
-                    log.debug("cluster DNS: a reply to %s was lost: %s", peer[0], error)
-
-            self._handle(data, send, tcp=False)
+                self._handle(data, send, tcp=False)
+            except Exception:
+                log.exception("cluster DNS: a question could not be answered")
 
     def _accept(self, server: socket.socket) -> None:
         try:
