@@ -10,15 +10,12 @@ each claim of a class that names it, and says of each VolumeAttachment that it i
 import argparse
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
-from concurrent import futures
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-import grpc
-
-from kubelet import plugin_watcher
+from kubelet import grpc_server
 from kubelet.csi import schema
 from kubelet.volumes import mounts
 from minikube_py.api import volumes as v
@@ -92,17 +89,23 @@ class Directories:
         return self.m["NodeExpandVolumeResponse"](capacity_bytes=request.capacity_range.required_bytes)
 
 
+def _run(*command: str | Path) -> None:
+    """Raises OSError."""
+    if code := subprocess.run(command, check=False).returncode:
+        raise OSError(f"{' '.join(map(str, command))} ended with code {code}")
+
+
 def _bind(source: Path, target: Path, *, read_only: bool = False) -> None:
     if not mounts.is_mounted(target):
         target.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "--bind", source, target], check=True)
+        _run("mount", "--bind", source, target)
         if read_only:
-            subprocess.run(["mount", "-o", "remount,bind,ro", target], check=True)
+            _run("mount", "-o", "remount,bind,ro", target)
 
 
 def _unbind(target: Path) -> None:
     while mounts.is_mounted(target):
-        subprocess.run(["umount", target], check=True)
+        _run("umount", target)
 
 
 # -- gRPC ------------------------------------------------------------------------------------------------------------------
@@ -124,21 +127,14 @@ def serve(driver: Directories, socket: Path, registration: Path) -> Callable[[],
         f"csi.v1.{service}": {method: (m[request], _method(driver, method)) for method, request in methods.items()}
         for service, methods in _METHODS.items()
     }
-    r = plugin_watcher.messages()
-    info = r["PluginInfo"](type="CSIPlugin", name=driver.name, endpoint=str(socket), supported_versions=["1.0.0"])
-    registrar = {
-        "GetInfo": (r["InfoRequest"], lambda request: info),
-        "NotifyRegistrationStatus": (r["RegistrationStatus"], lambda request: r["RegistrationStatusResponse"]()),
-    }
-    servers = [_server(socket, services), _server(registration, {"pluginregistration.Registration": registrar})]
+    stop = grpc_server.serve(socket, services)
+    leave = grpc_server.register(registration, "CSIPlugin", driver.name, socket, ["1.0.0"])
 
-    def stop() -> None:
-        for path in (registration, socket):
-            path.unlink(missing_ok=True)
-        for server in servers:
-            server.stop(0).wait()
+    def end() -> None:
+        leave()
+        stop()
 
-    return stop
+    return end
 
 
 def _method(driver: Directories, name: str) -> Callable[[Any], Any]:
@@ -149,31 +145,6 @@ def _method(driver: Directories, name: str) -> Callable[[Any], Any]:
         return getattr(driver, words)(request)
 
     return call
-
-
-def _server(socket: Path, services: Mapping[str, Mapping[str, tuple[Any, Callable[[Any], Any]]]]) -> Any:
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    for service, methods in services.items():
-        handlers = {
-            name: grpc.unary_unary_rpc_method_handler(
-                lambda request, context, act=act: _answer(act, request, context),
-                request_deserializer=kind.FromString, response_serializer=lambda answer: answer.SerializeToString(),
-            )
-            for name, (kind, act) in methods.items()
-        }  # fmt: skip
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    socket.unlink(missing_ok=True)
-    server.add_insecure_port(f"unix://{socket}")
-    server.start()
-    return server
-
-
-def _answer(act: Callable[[Any], Any], request: Any, context: Any) -> Any:
-    try:
-        return act(request)
-    except (OSError, subprocess.CalledProcessError) as error:
-        context.abort(grpc.StatusCode.INTERNAL, str(error))
 
 
 # -- what runs once per cluster --------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """gRPC without generated code: message classes from a few lines of text, calls to a service on a Unix socket.
 
-Who calls it: `csi`, `plugin_watcher`, `runtime.cri`; drivers of ours and tests, as servers. Invariants: grpc and protobuf are
-imported with the first call and not before, as they cost memory no other part of the kubelet needs; field numbers are the
-published ones.
-The text has one message per line: `Name: field number type, …`, a type being a scalar, `type[]`, `map` (string to string) or a
-message of the same text; `oneof` needs no mark, as a client only sets one of its fields.
+Who calls it: `csi`, `dra`, `plugin_watcher`, `runtime.cri`; drivers of ours and tests, as servers. Invariants: grpc and
+protobuf are imported with the first call and not before, as they cost memory no other part of the kubelet needs; field numbers
+are the published ones.
+The text has one message per line: `Name: field number type, …`, a type being a scalar, `type[]`, `map` (string to string),
+`map:type` (string to that) or a message of the same text; `oneof` needs no mark, as a client only sets one of its fields.
 """
 
 import contextlib
@@ -43,12 +43,13 @@ def classes(package: str, text: str) -> Mapping[str, Any]:
 def _add(message: Any, package: str, name: str, number: str, kind: str) -> None:
     repeated = kind.endswith("[]")
     kind = kind.removesuffix("[]")
-    field = message.field.add(name=name, number=int(number), label=3 if repeated or kind == "map" else 1)
-    if kind == "map":
+    is_map = kind.partition(":")[0] == "map"
+    field = message.field.add(name=name, number=int(number), label=3 if repeated or is_map else 1)
+    if is_map:
         entry = message.nested_type.add(name="".join(part.title() for part in name.split("_")) + "Entry")
         entry.options.map_entry = True
-        for key, at in (("key", 1), ("value", 2)):
-            entry.field.add(name=key, number=at, label=1, type=_SCALARS["string"])
+        _add(entry, package, "key", "1", "string")
+        _add(entry, package, "value", "2", kind.partition(":")[2] or "string")
         field.type, field.type_name = _MESSAGE, f".{package}.{message.name}.{entry.name}"
     elif kind in _SCALARS:
         field.type = _SCALARS[kind]

@@ -19,6 +19,9 @@ from kubelet.auth import Gate
 from kubelet.backoff import Backoff
 from kubelet.devices import setup as devices
 from kubelet.devices.base import DeviceManager
+from kubelet.dra.claims import PodClaims
+from kubelet.dra.drivers import Drivers
+from kubelet.dra.schema import PLUGIN_TYPE
 from kubelet.eviction.manager import EvictionManager
 from kubelet.eviction.usage import Meter
 from kubelet.fleet import FleetAgent, FleetPods
@@ -206,6 +209,7 @@ class Kubelet:
             self.node.probes,
             self.node.statuses,
             self.storage,
+            self.drivers,
             *self.extras,
         ):
             part.stop()
@@ -251,6 +255,7 @@ class Kubelet:
         objects = ObjectCache(client, clock, options.sync_frequency)
         watches = 0 if runtime.name == "simulated" else 64  # thousands of simulated nodes share a process
         images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
+        self.drivers = Drivers(client, options.node_name, options.root_dir, clock)
         self.storage = Storage(
             options,
             client,
@@ -261,7 +266,13 @@ class Kubelet:
             self.agent.node,
             manager.pods,
             self.agent.changed,
+            {PLUGIN_TYPE: self.drivers},
         )
+
+        def claim(namespace: str, name: str) -> Obj | None:
+            return objects.get("resourceclaims", namespace, name, clock.monotonic())
+
+        claims = PodClaims(Path(options.root_dir), self.drivers, claim, options.cdi_spec_dirs)
 
         def unhealthy(pod: Obj, container: str, kind: str, reason: str, message: str) -> None:
             self.events.event(pod, kind, reason, message, field_path=f"spec.containers{{{container}}}")
@@ -271,9 +282,9 @@ class Kubelet:
             sandboxes=Sandboxes(options, runtime, self.network, groups, self.isolate),
             volumes=self.storage.manager,
             objects=objects, watches=ObjectWatches(self.informers, objects, manager.refresh, limit=watches),
-            tokens=TokenCache(client, clock), images=images, devices=self.devices,
+            tokens=TokenCache(client, clock), images=images, devices=self.devices, claims=claims,
             terminator=Terminator(runtime, clock),
-            starter=Starter(options, info, groups, runtime, images, objects, self.devices, service_env, clock),
+            starter=Starter(options, info, groups, runtime, images, objects, self.devices, claims, service_env, clock),
             restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),
             probes=Probes(clock, runner(runtime), manager.wake, unhealthy),
             statuses=statuses, events=self.events, allocatable=self.agent.allocatable,

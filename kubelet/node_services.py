@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kubelet.backoff import Backoff
 from kubelet.cgroups import Cgroups
 from kubelet.devices.base import DeviceManager
+from kubelet.dra.claims import PodClaims
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.pod_network import PodNetwork
@@ -42,6 +43,7 @@ class NodeServices:
     tokens: TokenCache
     images: Images
     devices: DeviceManager
+    claims: PodClaims
     terminator: Terminator
     starter: Starter
     restarts: Backoff

@@ -59,6 +59,7 @@ class Options:
     pod_pids_limit: int = 0
     max_pids: int = 0
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     default_ulimits: dict[str, str] = field(default_factory=dict)
     pod_manifest_path: str = ""
     simulated_nodes: int = 0
@@ -124,6 +125,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--cluster-dns", type=_listed, default=argparse.SUPPRESS)
     parser.add_argument("--allowed-unsafe-sysctls", type=_listed, default=argparse.SUPPRESS, metavar="NAME,NAME*,…")
     parser.add_argument("--default-ulimits", type=_ulimits, default=argparse.SUPPRESS, metavar="nofile=1024:4096,…")
+    parser.add_argument("--cdi-spec-dirs", type=_listed, default=argparse.SUPPRESS, metavar="DIRECTORY,…")
     parser.add_argument("--register-taints", type=_listed, default=argparse.SUPPRESS, metavar="KEY=VALUE:EFFECT,…")
     parser.add_argument("--capacity", type=_capacity, default=argparse.SUPPRESS, metavar="cpu=2,memory=4Gi,pods=110")
     parser.add_argument("--node-labels", type=_pairs, default=argparse.SUPPRESS, metavar="K=V,…")

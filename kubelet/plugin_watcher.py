@@ -9,7 +9,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,8 +36,8 @@ def messages() -> Mapping[str, Any]:
 class Handler(Protocol):
     """What takes on plugins of one type."""
 
-    def register(self, name: str, endpoint: str) -> None:
-        """Raises any exception for a plugin that cannot be taken on: its text is told to the plugin."""
+    def register(self, name: str, endpoint: str, versions: Sequence[str]) -> None:
+        """In: the versions that it says it supports. Raises any exception when it cannot be taken on: it is told why."""
         ...
 
     def deregister(self, name: str) -> None: ...
@@ -109,7 +109,7 @@ class PluginWatcher:
             handler = self._handlers.get(info.type)
             if handler is None:
                 raise ValueError(f"no handler registered for plugin type: {info.type} at socket {path}")
-            handler.register(info.name, info.endpoint or path)
+            handler.register(info.name, info.endpoint or path, list(info.supported_versions))
         except Exception as error:
             _log.warning("plugin at %s: %s", path, error)
             self._failed[path] = self._clock.monotonic() + _AGAIN

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 from kubelet import admission, host_support, preemption
+from kubelet.dra.drivers import ClaimError
 from kubelet.executor import KeyedExecutor
 from kubelet.lifecycle import together
 from kubelet.node_services import NodeServices
@@ -252,9 +253,10 @@ class PodManager:
                 node.runtime.remove(summary.id)
             node.network.teardown(uid)
             node.devices.release(uid)
+            node.claims.release(uid)
             node.volumes.teardown(uid)
             node.cgroups.remove(uid)
-        except (RuntimeFault, OSError) as error:
+        except (RuntimeFault, OSError, ClaimError) as error:
             _log.warning("orphaned pod %s: %s", uid, error)
             return 2.0
         if traces:

@@ -14,6 +14,7 @@ from kubelet.backoff import duration
 from kubelet.container_status import Facts
 from kubelet.decide import Plan, Resize, Start, decide
 from kubelet.devices.base import DeviceError
+from kubelet.dra.drivers import ClaimError
 from kubelet.errors import ConfigError, ImageError, StartError, VolumeError
 from kubelet.lifecycle import together
 from kubelet.network.ipam import AddressesExhausted
@@ -220,9 +221,16 @@ class PodWorker:
     def _make_sandbox(self, attempt: int, waits: list[float]) -> bool:
         node = self.node
         try:
+            node.claims.prepare(self.pod)
             self.volumes.setup(self.pod)
             handler = node.starter.runtime_handler(self.pod, self.volumes.since)
             status = node.sandboxes.create(self.pod, attempt, node.volumes.pod_directory(self.uid), handler)
+        except ClaimError as error:
+            self._event(
+                "Warning",
+                "FailedPrepareDynamicResources",
+                f"Failed to prepare dynamic resources: prepare dynamic resources: {error}",
+            )
         except VolumeError as error:
             self._event("Warning", "FailedMount", str(error))
         except RuntimeUnavailable:
@@ -311,8 +319,9 @@ class PodWorker:
         final_ip = self._ip(seen)
         try:
             node.network.teardown(self.uid)
+            node.claims.release(self.uid)
             node.volumes.release(self.uid)
-        except OSError as error:
+        except (OSError, ClaimError) as error:
             _log.warning("pod %s: %s", self.pod["metadata"]["name"], error)
             return self._later()
         node.devices.release(self.uid)

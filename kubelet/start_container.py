@@ -14,6 +14,8 @@ from kubelet.cgroups import Cgroups
 from kubelet.decide import Start
 from kubelet.devices.base import DeviceError, DeviceManager
 from kubelet.downward import View
+from kubelet.dra.claims import PodClaims
+from kubelet.dra.drivers import ClaimError
 from kubelet.errors import ConfigError, ImageError, RunError, StartError, VolumeError
 from kubelet.images import Images
 from kubelet.images import Notify as Tell
@@ -61,6 +63,7 @@ class Starter:
     images: Images
     objects: ObjectCache
     devices: DeviceManager
+    claims: PodClaims
     services: Callable[[Obj], dict[str, str]]
     clock: Clock
 
@@ -96,7 +99,7 @@ class Starter:
             return self.objects.get(plural, namespace, name, around.since)
 
         try:
-            grant = self.devices.grant(pod, container)
+            grant = self.devices.grant(pod, container).plus(self.claims.grant(pod, container))
             environment = env.build(pod, container, self.services(pod), get, around.view)
             context = container_config.Context(
                 self.options, self.cgroups.parent(pod), around.directory, around.volumes, environment, image, grant,
@@ -105,7 +108,7 @@ class Starter:
             return container_config.build(pod, container, start.attempt, around.sandbox.id, context)
         except (APIError, OSError) as error:
             raise ConfigError(str(error)) from error
-        except DeviceError as error:
+        except (DeviceError, ClaimError) as error:
             raise ConfigError(str(error), "CreateContainerError") from error
 
     def runtime_handler(self, pod: Obj, since: float) -> str:

@@ -6,7 +6,7 @@ Upstream: pkg/volume/csi/csi_plugin.go, pkg/volume/csi/nodeinfomanager.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kubelet.csi import schema
 from kubelet.csi.driver import Driver
@@ -35,7 +35,7 @@ class Drivers:
             raise VolumeError(f"driver name {name} not found in the list of registered CSI drivers")
         return found
 
-    def register(self, name: str, endpoint: str) -> None:
+    def register(self, name: str, endpoint: str, versions: Sequence[str]) -> None:
         """Ask the driver about this node and list it. Raises VolumeError, APIError."""
         asked = Driver(name, endpoint, self._root)
         empty = schema.messages()["Empty"]()

@@ -32,6 +32,13 @@ class Grant:
     device_requests: tuple[Mapping[str, Any], ...] = ()
     runtime_handler: str = ""
 
+    def plus(self, other: "Grant") -> "Grant":
+        """Both; of a variable that both set, the other's value."""
+        return Grant(
+            {**self.env, **other.env}, (*self.mounts, *other.mounts), (*self.devices, *other.devices),
+            (*self.device_requests, *other.device_requests), self.runtime_handler or other.runtime_handler,
+        )  # fmt: skip
+
 
 class DeviceManager(Protocol):
     """Thread-safe."""

@@ -3,14 +3,14 @@
 Who calls it: `main`. Invariant: nothing runs before `start`; after `stop` volumes stay as they are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from kubelet.csi.drivers import Drivers
 from kubelet.csi.volumes import CSIVolumes
 from kubelet.objects import ObjectCache
 from kubelet.options import Options
-from kubelet.plugin_watcher import PluginWatcher
+from kubelet.plugin_watcher import Handler, PluginWatcher
 from kubelet.volumes.claims import Claims
 from kubelet.volumes.expansion import Expansion
 from kubelet.volumes.local_path import LocalVolumes
@@ -24,11 +24,13 @@ from minikube_py.client.rest import Client
 
 
 class Storage:
-    """In: `node` gives this Node, `pods` the pods bound to it; `changed` is called when the node's status may have changed."""
+    """In: `node` gives this Node, `pods` the pods bound to it; `changed` is called when the node's status may have changed;
+    `plugins` are the handlers of plugins of other types, which register in the same place."""
 
     def __init__(
         self, options: Options, client: Client, informers: SharedInformers, recorder: EventRecorder, objects: ObjectCache,
         clock: Clock, node: Callable[[], Obj], pods: Callable[[], Iterable[Obj]], changed: Callable[[], None],
+        plugins: Mapping[str, Handler],
     ) -> None:  # fmt: skip
         root, expansion = Path(options.root_dir), Expansion(client, recorder)
         local = LocalVolumes(client, informers, expansion, options.root_dir, options.node_name)
@@ -43,7 +45,7 @@ class Storage:
         claims = Claims(objects, clock, node, pods)
         self.manager = VolumeManager(root, clock, PersistentVolumes(root, claims, local, self.csi, expansion))
         self._loop = local.controller()
-        self._plugins = PluginWatcher(root / "plugins_registry", clock, {"CSIPlugin": drivers})
+        self._plugins = PluginWatcher(root / "plugins_registry", clock, {"CSIPlugin": drivers, **plugins})
 
     def start(self) -> None:
         """Begin; the informers may be started before or after."""

@@ -1,0 +1,1 @@
+"""The kubelet's side of dynamic resource allocation: drivers that register, claims they prepare, what containers get."""
