@@ -112,7 +112,7 @@ def _request() -> Request:
 
 
 def _answer(response: Response) -> flask.Response:
-    answer = flask.Response(response.body, response.code, content_type=response.content_type)
+    answer = flask.Response(response.whole(), response.code, content_type=response.content_type)
     if response.headers:
         answer.headers.extend(response.headers)
     return answer

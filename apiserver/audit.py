@@ -61,11 +61,11 @@ class Trail:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a request ended. `revision` and `name` are of what was written."""
+    """How a request ended. `body` gives the answer; `revision` and `name` are of what was written."""
 
     code: int
     status: Obj | None = None
-    body: bytes = b""
+    body: Callable[[], bytes] = bytes
     revision: str = ""
     name: str = ""
     why: str = ""
@@ -189,11 +189,10 @@ def _objects(decision: Decision, request: Request, info: RequestInfo, outcome: O
     found: Obj = {}
     if request.body and (sent := _sent(request, info)) is not None:
         found["requestObject"] = _without(sent, decision)
-    if decision.level == REQUEST_RESPONSE and outcome is not None and outcome.body[:1] in (b"{", b"["):
-        if decision.managed_fields:
-            found["responseObject"] = orjson.Fragment(outcome.body)
-        else:
-            found["responseObject"] = _without(orjson.loads(outcome.body), decision)
+    if decision.level == REQUEST_RESPONSE and outcome is not None and (body := outcome.body())[:1] in (b"{", b"["):
+        found["responseObject"] = (
+            orjson.Fragment(body) if decision.managed_fields else _without(orjson.loads(body), decision)
+        )
     return found
 
 

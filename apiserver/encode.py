@@ -23,6 +23,8 @@ from apiserver.storage.subscription import WatchEvent
 from minikube_py.api import yaml
 from minikube_py.api.types import Obj
 
+_SLICE = 128 * 1024
+
 
 def obj(request: Request, value: Obj, code: int = 200) -> Response:
     """Any object as it is. Raises NotAcceptable when the client wants it as something else."""
@@ -55,8 +57,9 @@ def many(request: Request, row: Row, chunk: Chunk) -> Response:
         metadata["remainingItemCount"] = chunk.remaining
     head: Obj = {"kind": f"{row.kind}List", "apiVersion": row.api_version, "metadata": metadata}
     if accepted is PLAIN and row.verbatim and "pretty" not in request.query:
-        items = b",".join([stored.raw for stored in chunk.page.items])
-        return Response(200, b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], items))
+        first, *more = _slices([stored.raw for stored in chunk.page.items])
+        body = b'%b,"items":[%b' % (orjson.dumps(head)[:-1], first)
+        return Response(200, body, more=[*more, b"]}"]) if more else Response(200, body + b"]}")
     objs = convert.all_served(row, [stored.obj() for stored in chunk.page.items])
     if accepted.kind == "Table":
         included = request.query.get("includeObject", "")
@@ -66,6 +69,13 @@ def many(request: Request, row: Row, chunk: Chunk) -> Response:
     else:
         head["items"] = objs
     return Response(200, dumps(request, accepted, head), accepted.content_type)
+
+
+def _slices(items: list[bytes]) -> list[bytes]:
+    """Joined with commas, in pieces of about `_SLICE`: larger blocks of memory would be mapped afresh each time."""
+    count = max(1, _SLICE * len(items) // max(1, sum(map(len, items))))
+    starts = range(count, len(items), count)
+    return [b",".join(items[:count]), *(b",".join((b"", *items[at : at + count])) for at in starts)]
 
 
 def events(request: Request, row: Row) -> tuple[str, str, Callable[[WatchEvent], bytes] | None]:

@@ -1,16 +1,17 @@
 """What the C library's allocator is told: to keep the memory of large answers instead of giving it back after each.
 
 Who calls it: `main.run`, first. Invariant: a setting, nothing else; where the C library has no such setting (musl) nothing
-happens. A list of 1,000 objects is 1.7 MB and passes through some buffers of that size on its way into TLS. By default
-each of them is mapped and given back, and touching fresh pages took two thirds of the time of such an answer: 5.4 ms of
-processor time each, 1.8 ms with the settings below. What is kept is bounded by `_TRIM`.
+happens. A list of 1,000 objects is 1.7 MB and passes through buffers on its way into TLS. By default each block above 128 kB
+is mapped and given back, and touching fresh pages took two thirds of the time of such an answer. So lists are made and sent
+in pieces of that size (`encode.py`, `listener.py`), and blocks are kept up to twice as much. uvloop's buffer of 256 kB per
+TLS connection just reaches `_MMAP`: mapped, it costs a page as long as little is read; out of kept blocks it costs more.
 """
 
 import ctypes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _TRIM = 32 * 1024 * 1024
-_MMAP = 8 * 1024 * 1024
+_MMAP = 256 * 1024
 
 
 def keep_large_blocks() -> None:

@@ -11,7 +11,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/server/config.go (DefaultBuildHandler
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -33,7 +33,10 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Response:
-    """What the shell sends. `revision` and `name` are of what was written, for the audit log."""
+    """What the shell sends: `body` and, where that would be too large a piece of memory, `more` after it.
+
+    `revision` and `name` are of what was written, for the audit log.
+    """
 
     code: int
     body: bytes
@@ -41,6 +44,14 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     revision: str = ""
     name: str = ""
+    more: Sequence[bytes] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + sum(map(len, self.more))
+
+    def whole(self) -> bytes:
+        return b"".join((self.body, *self.more)) if self.more else self.body
 
 
 @dataclass(slots=True)
@@ -115,7 +126,7 @@ def handle(server: Server, request: Request, serve: Handler) -> Response:
     admitted = _routed(server, request)
     try:
         response = serve(server, request, _admit(server, request, admitted))
-        outcome = Outcome(response.code, None, response.body, response.revision, response.name)
+        outcome = Outcome(response.code, None, response.whole, response.revision, response.name)
     except Exception as error:
         api_error = as_api_error(error)
         response, outcome = failure(api_error), _refused(api_error, error)

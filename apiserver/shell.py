@@ -16,7 +16,7 @@ import gzip
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from apiserver import app, overload, pipeline, rest, waiting, watching
 from apiserver.auth import impersonation
@@ -33,10 +33,8 @@ Send = Callable[[Any], Awaitable[None]]
 
 BODY_LIMIT = 3 * 1024 * 1024
 CERTIFICATE = "minikube_py.certificate"
-WRITER = "minikube_py.writer"
-"""In the connection's state: what sends one whole response in one write, where the protocol offers it."""
-PUSH = "minikube_py.push"
-"""Likewise: what sends a chunk of a body that has begun, without a coroutine."""
+WIRE = "minikube_py.wire"
+"""In the connection's state: its `Wire`."""
 _ANSWERED = "minikube_py.answered"
 _COMPRESS_FROM = 128 * 1024
 _LARGE_BODY = 64 * 1024
@@ -46,6 +44,13 @@ _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 _WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _LOCAL = ("127.0.0.1", "::1")
 _STREAMS = frozenset(("exec", "attach", "portforward", "log", "proxy"))
+
+
+class Wire(watching.Wire, Protocol):
+    """What the HTTP protocol offers for each request beside ASGI."""
+
+    def write(self, response: Response) -> bool:
+        """Send a whole response in one write. False when the ordinary way must be taken."""
 
 
 class Shell:
@@ -65,9 +70,9 @@ class Shell:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1003, "reason": "this path is no stream"})
         elif watching.is_watch(request):
-            await watching.serve(self._server, request, receive, send, scope["state"].get(PUSH))
+            await watching.serve(self._server, request, send, scope["state"][WIRE])
         else:
-            await respond(scope, send, await self._answer(request, scope, receive))
+            await respond(scope["state"][WIRE], send, await self._answer(request, scope, receive))
 
     def answer_now(self, scope: Scope) -> Response | None:
         """The shortest way: a plain read, answered from memory without even a coroutine. None for everything else."""
@@ -83,7 +88,7 @@ class Shell:
         if not _is_plain_read(request):
             return None
         response = pipeline.handle(self._server, request, rest.serve)
-        if len(response.body) > _COMPRESS_FROM and _wants_gzip(request):
+        if response.size > _COMPRESS_FROM and _wants_gzip(request):
             scope["state"][_ANSWERED] = response  # compressing takes a thread, and that a coroutine
             return None
         return response
@@ -93,9 +98,9 @@ class Shell:
         response: Response | None = scope["state"].get(_ANSWERED)
         if response is None:
             response = await self._make(request, receive, loop)
-        if len(response.body) > _COMPRESS_FROM and _wants_gzip(request):
-            body = await loop.run_in_executor(self._pool, gzip.compress, response.body, 1)
-            return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
+        if response.size > _COMPRESS_FROM and _wants_gzip(request):
+            body = await loop.run_in_executor(self._pool, gzip.compress, response.whole(), 1)
+            return replace(response, body=body, more=(), headers={**response.headers, "Content-Encoding": "gzip"})
         return response
 
     async def _make(self, request: Request, receive: Receive, loop: asyncio.AbstractEventLoop) -> Response:
@@ -197,12 +202,13 @@ def _wants_gzip(request: Request) -> bool:
     return request.remote not in _LOCAL and "gzip" in request.headers.get("accept-encoding", "")
 
 
-async def respond(scope: Scope, send: Send, response: Response) -> None:
+async def respond(wire: Wire, send: Send, response: Response) -> None:
     """Send one whole response."""
-    write = scope["state"].get(WRITER)
-    if write is not None and write(response):
+    if wire.write(response):
         return
-    headers = [(b"content-type", response.content_type.encode()), (b"content-length", str(len(response.body)).encode())]
+    headers = [(b"content-type", response.content_type.encode()), (b"content-length", b"%d" % response.size)]
     headers += [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     await send({"type": "http.response.start", "status": response.code, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+    for chunk in (response.body, *response.more):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

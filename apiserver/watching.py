@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from apiserver import encode, listing, pipeline, rest, watch
 from apiserver import request as routing
@@ -21,9 +21,18 @@ from apiserver.server import Server
 from apiserver.watch import WatchRequest
 from minikube_py.api import errors
 
-Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 _MIN_TIMEOUT = 1800
+
+
+class Wire(Protocol):
+    """The connection of a request, past ASGI: what needs no coroutine."""
+
+    def push(self, chunk: bytes) -> bool:
+        """Send a chunk of a body that has begun, at once. False when the ordinary way must be taken."""
+
+    def when_lost(self, call: Callable[[], object] | None) -> None:
+        """What is called, once, when the client is gone; at once, if it is already."""
 
 
 def is_watch(request: Request) -> bool:
@@ -33,10 +42,8 @@ def is_watch(request: Request) -> bool:
     ) and request.path.startswith(("/api/", "/apis/"))  # fmt: skip
 
 
-async def serve(
-    server: Server, request: Request, receive: Receive, send: Send, push: Callable[[bytes], bool] | None = None
-) -> None:
-    """Answer a watch until it ends. In: `push` sends a chunk of a body that has begun, at once; False when it cannot."""
+async def serve(server: Server, request: Request, send: Send, wire: Wire) -> None:
+    """Answer a watch until it ends."""
     admitted: Admitted | None = None
     started, info = server.clock.monotonic(), routing.parse(request.method, request.path, request.query)
     try:
@@ -55,7 +62,7 @@ async def serve(
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             server.audit.started(request, admitted.trail, 200)
-            await _pump(server, watch.stream(server.store, asked, push), receive, send)
+            await _pump(server, watch.stream(server.store, asked, wire.push), send, wire)
     finally:
         pipeline.ended(server, request, admitted)
         server.metrics.answered(info, 200, server.clock.monotonic() - started)
@@ -75,40 +82,32 @@ async def _admit(server: Server, request: Request) -> Admitted:
     return pipeline.admit(server, request)
 
 
-async def _pump(server: Server, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Send chunks as they come, until they end, the client hangs up or the server stops."""
-    sending = asyncio.ensure_future(_send_all(chunks, send))
-    gone = asyncio.ensure_future(_disconnected(receive))
-    gone.add_done_callback(lambda _: sending.cancel())
-    server.watches.add(sending)
+async def _pump(server: Server, chunks: AsyncIterator[bytes], send: Send, wire: Wire) -> None:
+    """Send chunks as they come, until they end; the client's hanging up, or the server's stopping, cancels this task.
+
+    No second task looks out for the client: it would be 2 kB of every idle watch.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    server.watches.add(task)
+    wire.when_lost(task.cancel)
     try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
+        async with contextlib.aclosing(chunks):  # type: ignore[type-var]
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except asyncio.CancelledError:
+        pass
     finally:
-        server.watches.discard(sending)
-        sending.cancel()
-        left = gone.done()
-        gone.cancel()
-    if not left:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        wire.when_lost(None)
+        server.watches.discard(task)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def end_all(server: Server) -> None:
     """When the server stops, end every watch: one task for all of them, as an idle watch should cost little."""
     await server.stopping.wait()
-    for sending in list(server.watches):
-        sending.cancel()
-
-
-async def _send_all(chunks: AsyncIterator[bytes], send: Send) -> None:
-    async with contextlib.aclosing(chunks):  # type: ignore[type-var]
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    for task in list(server.watches):
+        task.cancel()
 
 
 def _asked(server: Server, request: Request, admitted: Admitted, row: Row) -> WatchRequest:
