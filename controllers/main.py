@@ -50,7 +50,17 @@ from controllers.options import Options, enabled, parse
 from controllers.scheduler import config
 from controllers.scheduler import main as scheduler
 from controllers.scheduler.main import Scheduler
-from controllers.storage import attachdetach, claims, ephemeral, expand, local_path, protection, volumes
+from controllers.storage import (
+    attachdetach,
+    claims,
+    ephemeral,
+    expand,
+    local_path,
+    local_snapshots,
+    protection,
+    snapshots,
+    volumes,
+)
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.errors import ServiceUnavailable
 from minikube_py.api.types import Obj
@@ -96,6 +106,8 @@ CONTROLLERS: tuple[tuple[str, Callable[[Context], Controller]], ...] = (
     ("volume-expand", expand.build),
     ("attachdetach", attachdetach.build),
     ("local-path-provisioner", local_path.build),
+    ("volume-snapshot", snapshots.build),
+    ("local-path-snapshots", local_snapshots.build),
     ("namespace", namespace.build),
     ("csrapproving", csrapproving.build),
     ("csrsigning", csrsigning.build),

@@ -2,8 +2,8 @@
 
 Who calls it: plugins/volume_*.py, node_volume_limits.py. Invariant: each collection is read at most once per cycle, and only
 if a pod has claims.
-Upstream: pkg/scheduler/framework/plugins/volumebinding/binder.go (checkVolumeProvisions). Differs: a clone of a volume that
-one node alone can reach is only provisioned there, as our provisioner copies on that node.
+Upstream: pkg/scheduler/framework/plugins/volumebinding/binder.go (checkVolumeProvisions). Differs: a copy of a volume (or
+snapshot) that one node alone can reach is only provisioned there, as our provisioner copies on that node.
 """
 
 from functools import cached_property
@@ -67,10 +67,12 @@ def in_topology(facts: Facts, claim: Obj, node: NodeRow) -> bool:
     if not v.in_topology(found.get("allowedTopologies") or (), node.labels):
         return False
     source = claim["spec"].get("dataSource") or {}
+    origin = None
     if source.get("kind") == "PersistentVolumeClaim":
         origin = facts.bound_volume(source["name"])
-        return origin is None or v.reaches(origin, node.labels, node.name)
-    return True
+    elif source.get("kind") == "VolumeSnapshot":
+        origin = v.snapshot_volume(claim, facts.volumes.values())
+    return origin is None or v.reaches(origin, node.labels, node.name)
 
 
 def has_room(facts: Facts, claim: Obj, node: NodeRow) -> bool:

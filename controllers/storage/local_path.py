@@ -23,6 +23,7 @@ from minikube_py.api.meta import (
     uid_of,
 )
 from minikube_py.api.types import Obj
+from minikube_py.client import finalizers
 from minikube_py.client.controller import Controller
 
 _HOSTNAME = "kubernetes.io/hostname"
@@ -41,8 +42,7 @@ def build(context: Context) -> Controller:
     """Watches claims, classes, volumes and nodes; keys are claims ("namespace/name") and volumes ("name")."""
     reconciler = LocalPath(context)
     controller = Controller(reconciler, clock=context.clock).watch(reconciler.claims, _ours)
-    controller.watch(reconciler.classes, reconciler.waiting)
-    controller.watch(reconciler.volumes, lambda pv: (name_of(pv),) if _made_here(pv) else ())
+    controller.watch(reconciler.classes, reconciler.waiting).watch(reconciler.volumes, reconciler.concerned_by)
     return controller.watch(reconciler.nodes, reconciler.waiting_on)
 
 
@@ -71,6 +71,13 @@ class LocalPath:
         """Claims of this class without a volume yet."""
         mine = (claim for claim in self.claims.list() if v.class_of(claim) == name_of(storage_class))
         yield from (key for claim in mine for key in _ours(claim))
+
+    def concerned_by(self, volume: Obj) -> Iterable[str]:
+        """The volume, if it was made here; a snapshot also concerns the claims that may wait for it."""
+        if _made_here(volume):
+            yield name_of(volume)
+        if v.SNAPSHOT in annotations_of(volume):
+            yield from (key for claim in self.claims.list() for key in _ours(claim))
 
     def waiting_on(self, node: Obj) -> Iterable[str]:
         """Claims without a volume yet; and, when the node is gone, its volumes."""
@@ -165,14 +172,21 @@ class LocalPath:
         source = claim["spec"].get("dataSource") or claim["spec"].get("dataSourceRef")
         if not source:
             return {}
-        if source.get("kind") != "PersistentVolumeClaim":
-            raise Refused(f"a volume cannot be made from a {source.get('kind')}")
-        origin = self.claims.get(namespace_of(claim), source["name"])
-        volume = self.volumes.get("", (origin or {"spec": {}})["spec"].get("volumeName") or "")
-        if volume is None or not _made_here(volume):
-            raise Refused(f"claim {source['name']} has no volume made by {v.LOCAL_PATH} that could be copied")
+        text = f"{source['kind']} {source['name']}"
+        kind = source["kind"] if claim["spec"].get("dataSource") else "source in another namespace"
+        if kind == "VolumeSnapshot":
+            volume = v.snapshot_volume(claim, self.volumes.list())
+            if volume is None or v.MADE not in annotations_of(volume):
+                raise Refused(f"{text} is not ready to be used, or not of {v.LOCAL_PATH}")
+        elif kind == "PersistentVolumeClaim":
+            origin = self.claims.get(namespace_of(claim), source["name"])
+            volume = self.volumes.get("", (origin or {"spec": {}})["spec"].get("volumeName") or "")
+            if volume is None or not _made_here(volume):
+                raise Refused(f"{text} has no volume made by {v.LOCAL_PATH} that could be copied")
+        else:
+            raise Refused(f"a volume cannot be made from a {kind}")
         if labels_of(volume).get(v.NODE_LABEL) != name_of(node):
-            raise Refused(f"claim {source['name']} is on node {labels_of(volume).get(v.NODE_LABEL)}", elsewhere=True)
+            raise Refused(f"{text} is on node {labels_of(volume).get(v.NODE_LABEL)}", elsewhere=True)
         if v.requested(claim) < v.capacity(volume):
             raise Refused(f"a copy must be at least as large as its source ({volume['spec']['capacity']['storage']})")
         return {v.COPY_OF: name_of(volume)}
@@ -181,13 +195,10 @@ class LocalPath:
         volume = self.volumes.get("", name)
         if volume is None or not _made_here(volume):
             return
-        finalizers = volume["metadata"].get("finalizers") or []
+        held = volume["metadata"].get("finalizers") or []
         if is_terminating(volume):
-            if v.DATA_FINALIZER in finalizers and v.phase_of(volume) != "Bound" and self._node_is_gone(volume):
-                rest = [finalizer for finalizer in finalizers if finalizer != v.DATA_FINALIZER]
-                self._client.update(
-                    PERSISTENTVOLUMES, {**volume, "metadata": {**volume["metadata"], "finalizers": rest}}
-                )
+            if v.DATA_FINALIZER in held and v.phase_of(volume) != "Bound" and self._node_is_gone(volume):
+                finalizers.take(self._client, PERSISTENTVOLUMES, volume, v.DATA_FINALIZER)
         elif v.phase_of(volume) == "Released" and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
             self._client.delete(PERSISTENTVOLUMES, name, uid=uid_of(volume))
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 from controllers.context import Context
 from minikube_py.api import volumes as v
-from minikube_py.api.gvr import GVR, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from minikube_py.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
 from minikube_py.api.meta import is_terminating, namespace_of, split_key
 from minikube_py.api.types import Obj
+from minikube_py.client import finalizers
 from minikube_py.client.controller import Controller
-from minikube_py.client.rest import Client
 
 
 def build_claims(context: Context) -> Controller:
@@ -47,13 +47,13 @@ class ClaimProtection:
         if claim is None:
             return None
         if not is_terminating(claim):
-            _protect(self._client, PERSISTENTVOLUMECLAIMS, claim, v.CLAIM_PROTECTION)
+            finalizers.put(self._client, PERSISTENTVOLUMECLAIMS, claim, v.CLAIM_PROTECTION)
         elif v.CLAIM_PROTECTION in (claim["metadata"].get("finalizers") or ()):
             namespace, name = split_key(key)
             if not _used(self.pods.list(namespace), name) and not _used(
                 self._client.list(PODS, namespace)["items"], name
             ):
-                _release(self._client, PERSISTENTVOLUMECLAIMS, claim, v.CLAIM_PROTECTION)
+                finalizers.take(self._client, PERSISTENTVOLUMECLAIMS, claim, v.CLAIM_PROTECTION)
         return None
 
 
@@ -84,20 +84,7 @@ class VolumeProtection:
         if volume is None:
             return None
         if not is_terminating(volume):
-            _protect(self._client, PERSISTENTVOLUMES, volume, v.VOLUME_PROTECTION)
+            finalizers.put(self._client, PERSISTENTVOLUMES, volume, v.VOLUME_PROTECTION)
         elif v.phase_of(volume) != "Bound":
-            _release(self._client, PERSISTENTVOLUMES, volume, v.VOLUME_PROTECTION)
+            finalizers.take(self._client, PERSISTENTVOLUMES, volume, v.VOLUME_PROTECTION)
         return None
-
-
-def _protect(client: Client, res: GVR, obj: Obj, finalizer: str) -> None:
-    held = obj["metadata"].get("finalizers") or []
-    if finalizer not in held:
-        client.update(res, {**obj, "metadata": {**obj["metadata"], "finalizers": [*held, finalizer]}})
-
-
-def _release(client: Client, res: GVR, obj: Obj, finalizer: str) -> None:
-    held = obj["metadata"].get("finalizers") or []
-    if finalizer in held:
-        rest = [name for name in held if name != finalizer]
-        client.update(res, {**obj, "metadata": {**obj["metadata"], "finalizers": rest}})

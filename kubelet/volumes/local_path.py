@@ -2,7 +2,8 @@
 
 Who calls it: `main` runs it as a controller over the volumes labelled with this node; `volumes.manager` before it mounts one.
 Invariants: a directory appears under its volume's name only when it is complete; data is removed only when the volume is being
-deleted and bound to nobody, and the volume goes only after its data. `controllers/storage/local_path.py` decides, this obeys.
+deleted and bound to nobody, and no copy of it is still to be made; the volume goes only after its data.
+`controllers/storage/local_path.py` decides, this obeys.
 A plain directory takes what it wants of the node's disk. With the class parameter `limit: image` the volume is a filesystem in
 a file of its own, mounted through a loop device, which ends at its size on any disk.
 """
@@ -16,9 +17,11 @@ from kubelet.errors import VolumeError
 from kubelet.volumes import host, mounts
 from kubelet.volumes.expansion import Expansion
 from minikube_py.api import volumes as v
+from minikube_py.api.clock import REAL, rfc3339
 from minikube_py.api.gvr import PERSISTENTVOLUMES
 from minikube_py.api.meta import annotations_of, is_terminating, name_of
 from minikube_py.api.types import Obj
+from minikube_py.client import finalizers
 from minikube_py.client.controller import Controller
 from minikube_py.client.informer import SharedInformers
 from minikube_py.client.rest import Client
@@ -57,12 +60,18 @@ class LocalVolumes:
             except VolumeError as error:
                 _log.info("volume %s: %s", key, error)
                 return _RETRY
+            if _unfinished(volume):
+                marks = {"metadata": {"annotations": {v.MADE: rfc3339(REAL.now())}}}
+                self._client.patch(PERSISTENTVOLUMES, key, marks)
             if (claim := self._expansion.claim_of(volume)) is not None:
                 self._expansion.finish(volume, claim)
         elif v.phase_of(volume) != "Bound" and v.DATA_FINALIZER in (volume["metadata"].get("finalizers") or ()):
+            if any(
+                annotations_of(other).get(v.COPY_OF) == key and _unfinished(other) for other in self._volumes.list()
+            ):
+                return _RETRY
             self._remove(key)
-            rest = [name for name in volume["metadata"]["finalizers"] if name != v.DATA_FINALIZER]
-            self._client.update(PERSISTENTVOLUMES, {**volume, "metadata": {**volume["metadata"], "finalizers": rest}})
+            finalizers.take(self._client, PERSISTENTVOLUMES, volume, v.DATA_FINALIZER)
         return None
 
     def ensure(self, volume: Obj) -> None:
@@ -82,7 +91,7 @@ class LocalVolumes:
     def _fill(self, path: Path, copy_of: str) -> None:
         if copy_of:
             source = self._root / copy_of
-            if not source.is_dir():
+            if not source.is_dir() or (_image(source).exists() and not mounts.is_mounted(source)):
                 raise VolumeError(f"volume {copy_of}, which is to be copied, is not on this node")
             host.run("cp", "-a", "--reflink=auto", f"{source}/.", str(path), seconds=_SECONDS)
         path.chmod(0o777)
@@ -136,6 +145,12 @@ class LocalVolumes:
                 mounts.clear(directory)
             for file in (_image(path), _making(_image(path))):
                 file.unlink(missing_ok=True)
+
+
+def _unfinished(volume: Obj) -> bool:
+    """Whether the volume is a copy that is still to be made: until then what it copies stays."""
+    marks = annotations_of(volume)
+    return v.COPY_OF in marks and v.MADE not in marks and not is_terminating(volume)
 
 
 def _making(path: Path) -> Path:

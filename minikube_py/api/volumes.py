@@ -31,6 +31,8 @@ DIRECTORY = "minikube-py.io/local-volumes"
 NODE_LABEL = "minikube-py.io/node"
 COPY_OF, LIMITED = "minikube-py.io/copy-of", "minikube-py.io/limit"
 DATA_FINALIZER = "minikube-py.io/local-data"
+# When a copy was complete; and, on the volume that holds a snapshot's data, the VolumeSnapshot ("namespace/name").
+MADE, SNAPSHOT = "minikube-py.io/made", "minikube-py.io/snapshot"
 SINGLE_POD = "ReadWriteOncePod"
 CLAIM_PROTECTION, VOLUME_PROTECTION = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 
@@ -67,6 +69,12 @@ def source_of(volume: Obj) -> tuple[str, Obj]:
         if kind not in NOT_SOURCES and fields is not None:
             return kind, fields
     return "", {}
+
+
+def snapshot_volume(claim: Obj, volumes: Iterable[Obj]) -> Obj | None:
+    """The local volume that holds the data of the VolumeSnapshot the claim is to be made from."""
+    wanted = f"{namespace_of(claim)}/{claim['spec']['dataSource']['name']}"
+    return next((pv for pv in volumes if annotations_of(pv).get(SNAPSHOT) == wanted and not is_terminating(pv)), None)
 
 
 def is_default(storage_class: Obj) -> bool:

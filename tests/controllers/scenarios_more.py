@@ -4,9 +4,13 @@ Who uses it: test_every_controller.py.
 """
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Callable
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from controllers import certificates
 from controllers.options import Options
@@ -17,6 +21,7 @@ from minikube_py.api.gvr import new_object
 from minikube_py.api.meta import condition_is, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
+from minikube_py.cluster import addons
 from tests.controllers import play, test_certificates
 from tests.controllers.scenarios import (
     NODES,
@@ -35,6 +40,8 @@ from tests.controllers.scenarios import (
     together,
 )
 from tests.controllers.storage import BINDER, claim, phase, storage_class, volume, volume_of
+from tests.controllers.test_local_path import Node, a_whole_life
+from tests.harness import eventually
 
 
 def _has_ca(client: Client, namespace: str) -> bool:
@@ -252,6 +259,42 @@ def _binding(name: str) -> Scenario:
     ), beside=_beside(name))  # fmt: skip
 
 
+@contextlib.contextmanager
+def _node_with_data(client: Client, namespace: str) -> Iterator[None]:
+    """A node that makes its volumes, one of which is there."""
+    addons.enable(client, "snapshots")
+    with tempfile.TemporaryDirectory() as root:
+        node = Node(client, f"{namespace}-node", Path(root))
+        fields = {"provisioner": v.LOCAL_PATH, "volumeBindingMode": "WaitForFirstConsumer"}
+        client.create(g.STORAGECLASSES, storage_class(namespace, **fields))
+        with node.up(), play.running(client, *BINDER, "local-path-provisioner"):
+            a_whole_life(client, namespace, node)
+            eventually(lambda: volume_of(client, "data", namespace))
+            yield
+
+
+def _snapshot(client: Client, namespace: str) -> None:
+    spec = {"source": {"persistentVolumeClaimName": "data"}}
+    client.create(g.VOLUMESNAPSHOTS, new_object(g.VOLUMESNAPSHOTS, "snap", namespace, spec=spec))
+
+
+def _snapshot_ready(client: Client, namespace: str) -> bool:
+    claim = client.get(g.PERSISTENTVOLUMECLAIMS, "data", namespace)
+    status = client.get(g.VOLUMESNAPSHOTS, "snap", namespace)["status"]
+    return bool(status["readyToUse"]) and claim["metadata"]["finalizers"] == [v.CLAIM_PROTECTION]
+
+
+def _no_snapshot(client: Client, namespace: str) -> bool:
+    held = client.list(g.PERSISTENTVOLUMES, label_selector=f"{v.NODE_LABEL}={namespace}-node")["items"]
+    return absent(client, g.VOLUMESNAPSHOTS, "snap", namespace) and len(held) == 1
+
+
+def _snapshots(beside: str) -> Scenario:
+    return Scenario((
+        (_snapshot, _snapshot_ready), (delete(g.VOLUMESNAPSHOTS, "snap"), _no_snapshot),
+    ), beside=(beside,), kubelet=_node_with_data, mine=lambda path, namespace: namespace in path or "snap" in path)  # fmt: skip
+
+
 def _of_local_path(path: str, namespace: str) -> bool:
     return namespace in path or "persistentvolumes/pvc-" in path
 
@@ -270,6 +313,8 @@ STORAGE: dict[str, Scenario] = {
     "ephemeral-volume": Scenario(((_scratch, lambda c, n: c.get(g.PERSISTENTVOLUMECLAIMS, "p-tmp", n)),)),
     "local-path-provisioner": Scenario(((_local, volume_of_c := lambda c, n: volume_of(c, "c", n)),),
                                        beside=BINDER, mine=_of_local_path),
+    "volume-snapshot": _snapshots("local-path-snapshots"),
+    "local-path-snapshots": _snapshots("volume-snapshot"),
     "volume-expand": Scenario((
         (_local, volume_of_c),
         (patch(g.PERSISTENTVOLUMECLAIMS, "c", spec={"resources": {"requests": {"storage": "2Gi"}}}), _grown),
