@@ -15,15 +15,20 @@ from minikube_py.client.informer import Informer
 class CustomKinds:
     """`watch` what the controller is about; then it reads through `get` and `list`, once `ready`."""
 
-    def __init__(self, context: Context) -> None:
-        self._informers = context.informers
+    def __init__(self, context: Context, controller: Controller) -> None:
+        self._informers, self._controller = context.informers, controller
         self._definitions = context.informers.metadata_of(CUSTOMRESOURCEDEFINITIONS)
         self._held: dict[GVR, Informer] = {}
         self._wanted: list[GVR] = []
+        controller.needs(self._definitions)
 
-    def watch(self, controller: Controller, res: GVR, keys: Keys) -> None:
+    def watch(self, res: GVR, keys: Keys) -> None:
         """As `Controller.watch`, from when the kind is defined until it is not."""
         self._wanted.append(res)
+
+        def enqueue(old: Obj | None, new: Obj | None) -> None:
+            for key in {key for obj in (old, new) if obj is not None for key in keys(obj)}:
+                self._controller.queue.add(key)
 
         def changed(old: Obj | None, new: Obj | None) -> None:
             if name_of(new or old or {}) != f"{res.plural}.{res.group}":
@@ -32,7 +37,7 @@ class CustomKinds:
                 self._informers.drop(self._held.pop(res))
             elif res not in self._held:
                 self._held[res] = self._informers.of(res)
-                controller.watch(self._held[res], keys)
+                self._held[res].add_handler(enqueue)
 
         self._definitions.add_handler(changed)
 

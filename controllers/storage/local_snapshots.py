@@ -28,7 +28,8 @@ def build(context: Context) -> Controller:
     """Watches contents and volumes; keys are contents."""
     reconciler = LocalSnapshots(context)
     controller = Controller(reconciler, clock=context.clock)
-    reconciler.kinds.watch(controller, VOLUMESNAPSHOTCONTENTS, _ours)
+    reconciler.kinds = CustomKinds(context, controller)
+    reconciler.kinds.watch(VOLUMESNAPSHOTCONTENTS, _ours)
     return controller.watch(reconciler.volumes, reconciler.held_in)
 
 
@@ -51,11 +52,11 @@ class LocalSnapshots:
     """The reconciler."""
 
     name = "local-path-snapshots"
+    kinds: CustomKinds
 
     def __init__(self, context: Context) -> None:
         self._client, self._clock = context.client, context.clock
         self.volumes = context.informers.of(PERSISTENTVOLUMES)
-        self.kinds = CustomKinds(context)
 
     def held_in(self, volume: Obj) -> Iterable[str]:
         return [

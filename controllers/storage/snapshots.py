@@ -51,10 +51,11 @@ def build(context: Context) -> Controller:
     """Watches snapshots, contents, their classes and claims; keys are snapshots."""
     reconciler = Snapshots(context)
     controller = Controller(reconciler, clock=context.clock)
-    reconciler.kinds.watch(controller, VOLUMESNAPSHOTS, lambda snapshot: (key_of(snapshot),))
-    reconciler.kinds.watch(controller, VOLUMESNAPSHOTCONTENTS, lambda content: (snapshot_of(content),))
-    reconciler.kinds.watch(controller, VOLUMESNAPSHOTCLASSES, reconciler.waiting)
-    return controller.watch(reconciler.claims, reconciler.concerned_by).watch(reconciler.volumes, lambda volume: ())
+    reconciler.kinds = kinds = CustomKinds(context, controller)
+    kinds.watch(VOLUMESNAPSHOTS, lambda snapshot: (key_of(snapshot),))
+    kinds.watch(VOLUMESNAPSHOTCONTENTS, lambda content: (snapshot_of(content),))
+    kinds.watch(VOLUMESNAPSHOTCLASSES, reconciler.waiting)
+    return controller.watch(reconciler.claims, reconciler.concerned_by).needs(reconciler.volumes)
 
 
 def snapshot_of(content: Obj) -> str:
@@ -67,13 +68,13 @@ class Snapshots:
     """The reconciler."""
 
     name = "volume-snapshot"
+    kinds: CustomKinds
 
     def __init__(self, context: Context) -> None:
         self._client, self._clock = context.client, context.clock
         self._recorder = context.recorder("snapshot-controller")
         self.claims = context.informers.of(PERSISTENTVOLUMECLAIMS)
         self.volumes = context.informers.of(PERSISTENTVOLUMES)
-        self.kinds = CustomKinds(context)
 
     def waiting(self, changed: Obj) -> Iterable[str]:
         return [key_of(snapshot) for snapshot in self.kinds.list(VOLUMESNAPSHOTS) if not _is_ready(snapshot)]

@@ -18,7 +18,7 @@ import orjson
 
 from minikube_py.api import errors
 from minikube_py.api.clock import RealClock
-from minikube_py.api.gvr import GVR
+from minikube_py.api.gvr import CUSTOMRESOURCEDEFINITIONS, GVR
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.client.stream import Watch
@@ -78,13 +78,14 @@ class Disturbed(Client):
 
     def list(self, res: GVR, namespace: str = "", **kw: Any) -> Obj:
         listed = super().list(res, namespace or self._namespace, **kw)
-        if not res.namespaced:
+        if not res.namespaced and res != CUSTOMRESOURCEDEFINITIONS:
             listed["items"] = [item for item in listed.get("items") or [] if self._sees(item)]
         return listed
 
     def watch(self, res: GVR, namespace: str = "", **kw: Any) -> Watch:
         watch = super().watch(res, namespace or self._namespace, **kw)
-        return _Events(watch, self.mode, (lambda obj: True) if res.namespaced else self._sees)
+        hidden = not res.namespaced and res != CUSTOMRESOURCEDEFINITIONS
+        return _Events(watch, self.mode, self._sees if hidden else lambda obj: True)
 
     def request(self, method: str, path: str, **kw: Any) -> Any:
         if self.dead:

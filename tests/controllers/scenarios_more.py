@@ -23,6 +23,7 @@ from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.cluster import addons
 from tests.controllers import play, test_certificates
+from tests.controllers.disturbance import QUIET, Disturbed, Ledger
 from tests.controllers.scenarios import (
     NODES,
     SELECTOR,
@@ -259,22 +260,29 @@ def _binding(name: str) -> Scenario:
     ), beside=_beside(name))  # fmt: skip
 
 
+_defining = threading.Lock()
+
+
 @contextlib.contextmanager
 def _node_with_data(client: Client, namespace: str) -> Iterator[None]:
     """A node that makes its volumes, one of which is there."""
-    addons.enable(client, "snapshots")
+    with _defining:
+        addons.enable(client, "snapshots")
+    kept = new_object(g.VOLUMESNAPSHOTCLASSES, namespace, driver=v.LOCAL_PATH, deletionPolicy="Delete")
+    client.create(g.VOLUMESNAPSHOTCLASSES, kept)
+    quiet = Disturbed(client, namespace, QUIET, lambda path: False, Ledger())
     with tempfile.TemporaryDirectory() as root:
         node = Node(client, f"{namespace}-node", Path(root))
         fields = {"provisioner": v.LOCAL_PATH, "volumeBindingMode": "WaitForFirstConsumer"}
         client.create(g.STORAGECLASSES, storage_class(namespace, **fields))
-        with node.up(), play.running(client, *BINDER, "local-path-provisioner"):
+        with node.up(), play.running(quiet, *BINDER, "local-path-provisioner"):
             a_whole_life(client, namespace, node)
             eventually(lambda: volume_of(client, "data", namespace))
             yield
 
 
 def _snapshot(client: Client, namespace: str) -> None:
-    spec = {"source": {"persistentVolumeClaimName": "data"}}
+    spec = {"source": {"persistentVolumeClaimName": "data"}, "volumeSnapshotClassName": namespace}
     client.create(g.VOLUMESNAPSHOTS, new_object(g.VOLUMESNAPSHOTS, "snap", namespace, spec=spec))
 
 

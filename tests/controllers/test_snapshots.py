@@ -55,13 +55,12 @@ def snapshot(client: Client, namespace: str, name: str = "snap", **spec: str) ->
 
 
 def taken(client: Client, namespace: str, name: str = "snap") -> Obj:
-    def ready() -> Obj | None:
-        status = client.get(VOLUMESNAPSHOTS, name, namespace).get("status") or {}
-        return status if status.get("readyToUse") else None
+    def status() -> Obj:
+        found: Obj = client.get(VOLUMESNAPSHOTS, name, namespace).get("status") or {}
+        return found
 
-    found = eventually(ready)
-    assert found is not None
-    return found
+    eventually(lambda: status().get("readyToUse"))
+    return status()
 
 
 def restored(client: Client, namespace: str, node: Node, name: str = "copy", origin: str = "snap") -> Path:
@@ -144,9 +143,9 @@ def test_what_cannot_be_taken_says_why(client: Client, namespace: str, node: Nod
         ("early", "claim waiting is not yet bound"), ("classless", "GetSnapshotClassFailed"),
         ("lost", "SnapshotContentMissing"), ("foreign", "no driver takes snapshots of"),
     ):  # fmt: skip
-        eventually(lambda name=name, why=why: why in reasons(client, namespace, name), what=name)
-        status = client.get(VOLUMESNAPSHOTS, name, namespace)["status"]
-        assert status["readyToUse"] is False and status["error"]["message"]
+        eventually(lambda name=name, why=why: why in reasons(client, namespace, name), what=name)  # type: ignore[misc]
+        eventually(lambda name=name: client.get(VOLUMESNAPSHOTS, name, namespace)["status"]["error"]["message"])  # type: ignore[misc]
+        assert client.get(VOLUMESNAPSHOTS, name, namespace)["status"]["readyToUse"] is False
     select(client, namespace, "waiting", node.name)
     assert "error" not in taken(client, namespace, "early"), "it is taken as soon as it can be"
 

@@ -1,4 +1,4 @@
-"""A StatefulSet with claims on a real cluster: its data outlives pods and a node's power cut, and goes with its claims."""
+"""Claims on a real cluster: data outlives pods and a node's power cut, goes with its claim, and comes back from a snapshot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from minikube_py.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
 from minikube_py.api.meta import condition_of
 from minikube_py.api.types import Obj
-from tests.e2e.conftest import Cluster
+from tests.e2e.conftest import SLEEP, Cluster, pod
 from tests.harness import eventually
 
 Apply = Callable[[Obj], None]
@@ -69,3 +69,45 @@ def _is_tainted(cluster: Cluster, node: str) -> bool:
 def _path(cluster: Cluster, claim: str) -> Path:
     name = cluster.client.get(PERSISTENTVOLUMECLAIMS, claim, "default")["spec"]["volumeName"]
     return Path(cluster.client.get(PERSISTENTVOLUMES, name)["spec"]["local"]["path"])
+
+
+def _user(claim: str, command: str) -> Obj:
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    made = pod(f"user-of-{claim}", f"{command}; {SLEEP}", volumeMounts=mounts)
+    made["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+    return made
+
+
+def _claim(name: str, **spec: Obj) -> Obj:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}, **spec}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def test_a_snapshot_brings_old_data_back(cluster: Cluster, apply: Apply) -> None:
+    api = "snapshot.storage.k8s.io"
+    cluster.minikube("addon", "enable", "snapshots")
+    apply(_claim("original"))
+    apply(_user("original", "echo old > /data/file"))
+    cluster.ready_pods("app=user-of-original", 1)
+    source = {"persistentVolumeClaimName": "original"}
+    apply(
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "VolumeSnapshot",
+            "metadata": {"name": "before"},
+            "spec": {"source": source},
+        }
+    )
+    cluster.kubectl("wait", "volumesnapshot", "before", "--for=jsonpath={.status.readyToUse}=true", "--timeout=30s")
+    assert "10Mi" in cluster.kubectl("get", "volumesnapshot", "before")
+    cluster.kubectl("exec", "user-of-original", "--", "sh", "-c", "echo new > /data/file")
+    apply(_claim("restored", dataSource={"apiGroup": api, "kind": "VolumeSnapshot", "name": "before"}))
+    apply(_user("restored", "true"))
+    cluster.ready_pods("app=user-of-restored", 1)
+    assert cluster.kubectl("exec", "user-of-restored", "--", "cat", "/data/file").strip() == "old"
+    assert cluster.kubectl("exec", "user-of-original", "--", "cat", "/data/file").strip() == "new"
+    cluster.kubectl("delete", "volumesnapshot", "before", "--timeout=30s")
+    eventually(
+        lambda: "snapshot-" not in cluster.kubectl("get", "pv", "-o", "name"), 30, what="the snapshot's data is gone"
+    )
+    cluster.minikube("addon", "disable", "snapshots")
