@@ -78,8 +78,8 @@ def _user(claim: str, command: str) -> Obj:
     return made
 
 
-def _claim(name: str, **spec: Obj) -> Obj:
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}, **spec}
+def _claim(name: str, **more: Obj) -> Obj:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}, **more}
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
 
 
