@@ -25,7 +25,7 @@ from minikube_py.client.controller import Controller
 def build(context: Context) -> Controller:
     """The Deployment controller, watching Deployments, their ReplicaSets, and the end of pods (for Recreate)."""
     reconciler = Deployment(context)
-    controller = Controller(reconciler, workers=2, clock=context.clock)
+    controller = Controller(reconciler, workers=5, clock=context.clock)
     controller.watch(reconciler.deployments).watch(reconciler.sets, reconciler.keys_of_set).needs(reconciler.pods)
 
     def pod_gone(old: Obj | None, new: Obj | None) -> None:
@@ -71,7 +71,7 @@ class Deployment:
             return None
         sets = self._claimed(deployment)
         if is_terminating(deployment):
-            return self._report(deployment, sets)
+            return self._report(deployment, deployment, sets)
         deployment = self._note_pause(deployment)
         if deployment["spec"].get("paused") or self._is_scaling(deployment, sets):
             return self._scale(deployment, sets)
@@ -92,6 +92,7 @@ class Deployment:
 
     def _roll(self, deployment: Obj, sets: list[Obj]) -> float | None:
         """One step: first grow the newest set, then shrink old ones; each step waits for the last to show in the status."""
+        live = deployment
         deployment, new, old = self._writer.newest_and_old(deployment, sets, create=True)
         if new is None:
             return None
@@ -103,11 +104,11 @@ class Deployment:
             target = sizes.new_set_size(deployment, everything, sizes.desired(new))
         if target != sizes.desired(new):
             new = self._writer.scale(deployment, new, target)
-            return self._report_rollout(deployment, [*old, new], new)
+            return self._report_rollout(live, deployment, [*old, new], new)
         old, shrunk = self._shrink_old(deployment, new, old)
         if not shrunk:
             self._clean_up(deployment, old, new)
-        return self._report_rollout(deployment, [*old, new], new)
+        return self._report_rollout(live, deployment, [*old, new], new)
 
     def _shrink_old(self, deployment: Obj, new: Obj, old: list[Obj]) -> tuple[list[Obj], bool]:
         if sizes.total(old) == 0:
@@ -123,10 +124,11 @@ class Deployment:
 
     def _recreate(self, deployment: Obj, sets: list[Obj]) -> float | None:
         """First every old pod has to be gone, then the newest set grows at once."""
+        live = deployment
         deployment, new, old = self._writer.newest_and_old(deployment, sets, create=False)
         old, shrunk = self._resize(deployment, old, {uid_of(rs): 0 for rs in old if sizes.desired(rs) > 0})
         if shrunk or self._old_pods_live(old):
-            return self._report_rollout(deployment, [*old, new] if new else old, new)
+            return self._report_rollout(live, deployment, [*old, new] if new else old, new)
         if new is None:
             deployment, new, old = self._writer.newest_and_old(deployment, old, create=True)
             if new is None:
@@ -134,7 +136,7 @@ class Deployment:
         if sizes.desired(new) != sizes.desired(deployment):
             new = self._writer.scale(deployment, new, sizes.desired(deployment))
         self._clean_up(deployment, old, new)
-        return self._report_rollout(deployment, [*old, new], new)
+        return self._report_rollout(live, deployment, [*old, new], new)
 
     def _old_pods_live(self, old: list[Obj]) -> bool:
         if sizes.status_total(old) > 0:
@@ -150,6 +152,7 @@ class Deployment:
 
     def _scale(self, deployment: Obj, sets: list[Obj]) -> float | None:
         """Bring the sets to the Deployment's size without rolling anything out."""
+        live = deployment
         deployment, new, old = self._writer.newest_and_old(deployment, sets, create=False)
         everything = [*old, new] if new else old
         everything, _ = self._resize(deployment, everything, self._scaled_sizes(deployment, new, old), annotate=True)
@@ -157,7 +160,7 @@ class Deployment:
         old = [rs for rs in everything if new is None or uid_of(rs) != uid_of(new)]
         if deployment["spec"].get("paused"):
             self._clean_up(deployment, old, new, finished=True)
-        return self._report(deployment, everything, new)
+        return self._report(live, deployment, everything, new)
 
     def _scaled_sizes(self, deployment: Obj, new: Obj | None, old: list[Obj]) -> dict[str, int]:
         wanted, everything = sizes.desired(deployment), [*old, new] if new else old
@@ -223,14 +226,15 @@ class Deployment:
                 continue
             self._writer.delete(rs)
 
-    def _report_rollout(self, deployment: Obj, sets: list[Obj], new: Obj | None) -> float | None:
+    def _report_rollout(self, live: Obj, deployment: Obj, sets: list[Obj], new: Obj | None) -> float | None:
+        """Bring the status of `live` up to date, with what was noted in `deployment`: one write."""
         now = self._clock.now()
         status = progress.rollout(deployment, sets, new, now)
-        self._writer.write_status(deployment, status)
+        self._writer.write_status(live, status, deployment)
         return progress.check_again_in(deployment, status, now)
 
-    def _report(self, deployment: Obj, sets: list[Obj], new: Obj | None = None) -> float | None:
+    def _report(self, live: Obj, deployment: Obj, sets: list[Obj], new: Obj | None = None) -> float | None:
         if new is None:
             new = revisions.newest(deployment, sets)
-        self._writer.write_status(deployment, progress.counted(deployment, sets, new, self._clock.now()))
+        self._writer.write_status(live, progress.counted(deployment, sets, new, self._clock.now()), deployment)
         return None

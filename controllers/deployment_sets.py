@@ -26,7 +26,10 @@ class ReplicaSets:
         self._client, self._events, self._clock = client, events, clock
 
     def newest_and_old(self, deployment: Obj, sets: list[Obj], *, create: bool) -> tuple[Obj, Obj | None, list[Obj]]:
-        """(the Deployment as written last, its newest ReplicaSet with revision in order, the others, oldest first)."""
+        """(the Deployment with what is to be noted in it, its newest ReplicaSet, revision in order; the others, oldest first).
+
+        What is noted is written with the status at the end of the reconcile: `write_status`.
+        """
         new = revisions.newest(deployment, sets)
         old = [rs for rs in sets if new is None or uid_of(rs) != uid_of(new)]
         revision = max((revisions.revision_of(rs) for rs in old), default=0) + 1
@@ -69,14 +72,12 @@ class ReplicaSets:
         except errors.NotFound:
             return
 
-    def write_status(self, deployment: Obj, status: Obj, annotations: dict[str, str] | None = None) -> Obj:
-        """Write status (and annotations) when they differ from what is there. Out: the Deployment as it now is."""
-        same_annotations = annotations is None or annotations == annotations_of(deployment)
-        if same_annotations and _compact(status) == _compact(deployment.get("status") or {}):
-            return deployment
-        changed = {**deployment, "status": _compact(status)}
-        if annotations is not None:
-            changed["metadata"] = {**deployment["metadata"], "annotations": annotations}
+    def write_status(self, live: Obj, status: Obj, noted: Obj | None = None) -> Obj:
+        """Write status, and the annotations `noted` has, when they differ from `live`. Out: the Deployment as it now is."""
+        changed = {**(noted or live), "status": _compact(status)}
+        same = annotations_of(changed) == annotations_of(live)
+        if same and changed["status"] == _compact(live.get("status") or {}):
+            return live
         return self._client.update(DEPLOYMENTS, changed, subresource="status")
 
     def _bring_up_to_date(self, deployment: Obj, rs: Obj, revision: int) -> Obj:
@@ -137,7 +138,8 @@ class ReplicaSets:
         known = condition_of(deployment, "Progressing")
         if progress.deadline(deployment) is not None and (replace or known is None):
             progress.put(status, progress.condition("Progressing", "True", reason, message, self._clock.now()))
-        return self.write_status(deployment, status, {**annotations_of(deployment), REVISION: number})
+        annotations = {**annotations_of(deployment), REVISION: number}
+        return {**deployment, "metadata": {**deployment["metadata"], "annotations": annotations}, "status": status}
 
 
 _ALWAYS = ("observedGeneration", "terminatingReplicas")

@@ -36,7 +36,7 @@ REPLICATIONCONTROLLER = Row("replicationcontroller", "replication-controller", R
 def build(context: Context, row: Row = REPLICASET) -> Controller:
     """The ReplicaSet controller, watching its own kind and pods."""
     reconciler = ReplicaSet(context, row)
-    controller = Controller(reconciler, workers=2, clock=context.clock)
+    controller = Controller(reconciler, workers=5, clock=context.clock)
     return controller.watch(reconciler.pods.owners).watch(reconciler.pods.informer, reconciler.pods.keys)
 
 

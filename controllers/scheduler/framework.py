@@ -88,9 +88,9 @@ class PostFilter(NamedTuple):
 
 
 class Lister(Protocol):
-    """Reads other objects from informers: all of a kind, or those of one namespace."""
+    """Reads other objects from informers: all of a kind, those of one namespace, or the one of a name (or none)."""
 
-    def __call__(self, resource: GVR, namespace: str = "") -> Sequence[Obj]: ...
+    def __call__(self, resource: GVR, namespace: str = "", name: str = "") -> Sequence[Obj]: ...
 
 
 class Handle(NamedTuple):

@@ -176,8 +176,12 @@ class Scheduler:
             self.queue.happened(event)
         self._binding.look_again()
 
-    def _list(self, resource: GVR, namespace: str = "") -> Sequence[Obj]:
-        return self._informers.of(resource).list(namespace)
+    def _list(self, resource: GVR, namespace: str = "", name: str = "") -> Sequence[Obj]:
+        informer = self._informers.of(resource)
+        if not name:
+            return informer.list(namespace)
+        found = informer.get(namespace, name)
+        return [] if found is None else [found]
 
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         found = self._informers.of(NAMESPACES).get("", name)

@@ -11,11 +11,13 @@ Upstream: pkg/scheduler/backend/cache/{cache,snapshot}.go, framework.NodeInfo.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeVar
 
 from controllers.scheduler.podinfo import AffinityTerm, Group, HostPort, PodInfo, WeightedTerm
 from minikube_py.api import meta
 from minikube_py.api.podresources import amounts
+from minikube_py.api.selectors import Selector
 from minikube_py.api.tolerations import Taint, taints_of
 from minikube_py.api.types import Obj
 
@@ -59,6 +61,7 @@ class Snapshot:
         self.orphans: dict[str, dict[str, PodInfo]] = {}
         self.nominated: dict[str, PodInfo] = {}  # pending pods that a preemption made room for; `node` says where
         self.groups: dict[Group, dict[str, int]] = defaultdict(dict)
+        self._labelled: dict[tuple[str, str], set[Group]] = {}  # label -> the groups that carry it
         self.affinity_terms: dict[AffinityTerm, dict[str, int]] = defaultdict(dict)
         self.anti_affinity_terms: dict[AffinityTerm, dict[str, int]] = defaultdict(dict)
         self.preferred_terms: dict[WeightedTerm, dict[str, int]] = defaultdict(dict)
@@ -191,13 +194,39 @@ class Snapshot:
             del node.pods[pod.key]
         for port in pod.ports:
             _tally(node.ports, port, sign)
+        known = pod.group in self.groups
         self._index(self.groups, pod.group, pod.node, sign)
+        if known != (pod.group in self.groups):
+            self._index_labels(pod.group)
         for term in pod.affinity:
             self._index(self.affinity_terms, term, pod.node, sign)
         for term in pod.anti_affinity:
             self._index(self.anti_affinity_terms, term, pod.node, sign)
         for preferred in pod.preferred:
             self._index(self.preferred_terms, preferred, pod.node, sign)
+
+    def groups_meant(self, selector: Selector) -> Iterator[tuple[Group, dict[str, int]]]:
+        """The groups whose labels match, with their pods per node. Only those that carry a label it names are looked at."""
+        named = [requirement for requirement in selector.requirements if requirement.op == "In"]
+        candidates: Iterable[Group] = self.groups
+        if named:
+            carriers: list[list[set[Group]]] = [
+                [self._labelled.get((r.key, value), set()) for value in r.values] for r in named
+            ]
+            candidates = chain.from_iterable(min(carriers, key=lambda sets: sum(len(groups) for groups in sets)))
+        for group in candidates:
+            if selector.matches(dict(group.labels)):
+                yield group, self.groups[group]
+
+    def _index_labels(self, group: Group) -> None:
+        """`group` came, or went."""
+        for label in group.labels:
+            if group in self.groups:
+                self._labelled.setdefault(label, set()).add(group)
+            else:
+                self._labelled[label].discard(group)
+                if not self._labelled[label]:
+                    del self._labelled[label]
 
     @staticmethod
     def _index(table: dict[K, dict[str, int]], key: K, node: str, sign: int) -> None:

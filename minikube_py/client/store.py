@@ -69,12 +69,14 @@ class ObjectStore:
     def _reindex(
         index: dict[str, dict[str, None]], function: IndexFunction, key: str, old: Obj | None, new: Obj | None
     ) -> None:
-        before = set(function(old)) if old is not None else set()
-        after = set(function(new)) if new is not None else set()
-        for value in before - after:
+        before = tuple(function(old)) if old is not None else ()
+        after = tuple(function(new)) if new is not None else ()
+        if before == after:
+            return
+        for value in set(before).difference(after):
             keys = index.get(value, {})
             keys.pop(key, None)
             if not keys:
                 index.pop(value, None)
-        for value in after - before:
+        for value in set(after).difference(before):
             index.setdefault(value, {})[key] = None

@@ -82,8 +82,8 @@ class Core:
         for each in nodes:
             self.snapshot.set_node(each)
 
-        def lister(resource: GVR, namespace: str = "") -> list[Obj]:
-            found = objects.get(resource.plural, [])
+        def lister(resource: GVR, namespace: str = "", name: str = "") -> list[Obj]:
+            found = [o for o in objects.get(resource.plural, []) if name in ("", o["metadata"]["name"])]
             return [o for o in found if not namespace or o["metadata"].get("namespace") == namespace]
 
         client: Any = None  # nothing here binds

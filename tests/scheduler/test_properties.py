@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from controllers.scheduler.diagnosis import NoFit
 from controllers.scheduler.podinfo import PodInfo, pod_info
 from minikube_py.api import meta, nodeselector
+from minikube_py.api.selectors import from_map
 from minikube_py.api.tolerations import first_untolerated, taints_of, tolerations_of
 from minikube_py.api.types import Obj
 from tests.scheduler.build import Core, anti_affinity, node, pod, spread
@@ -162,5 +163,8 @@ def test_columns_stay_exact_through_any_order_of_events(steps: list[tuple[str, i
         counted[each.name] = len(each.pods)
     held = sum((Counter(nodes) for nodes in snapshot.groups.values()), Counter[str]())
     assert held == +counted
+    for label in {label for group in snapshot.groups for label in group.labels} | {("app", "nobody")}:
+        meant = dict(snapshot.groups_meant(from_map(dict([label]))))
+        assert meant == {group: nodes for group, nodes in snapshot.groups.items() if label in group.labels}
     orphans = {key for waiting in snapshot.orphans.values() for key in waiting}
     assert orphans | {key for n in snapshot.nodes for key in n.pods} == set(snapshot.pods)

@@ -69,7 +69,7 @@ class InterPodAffinity(Plugin):
     def _matching(self, terms: Iterable[AffinityTerm], cycle: Cycle) -> Counter[str]:
         """Per node, how many of its pods all of the terms mean."""
         terms, nodes = list(terms), Counter[str]()
-        for group, held in cycle.snapshot.groups.items():
+        for group, held in cycle.snapshot.groups_meant(terms[0].selector):
             labels, around = dict(group.labels), self._namespace_labels(group.namespace)
             if all(term.matches(group.namespace, labels, around) for term in terms):
                 nodes.update(held)

@@ -24,7 +24,7 @@ def default_selector(pod: Obj, lister: Lister) -> Selector | None:
     reference = meta.controller_of(pod)
     owner = _OWNERS.get(reference["kind"]) if reference else None
     if reference and owner and reference["apiVersion"] == owner.api_version:
-        for controller in lister(owner, namespace):
+        for controller in lister(owner, namespace, reference["name"]):
             if meta.uid_of(controller) == reference["uid"]:
                 selector = controller["spec"].get("selector")
                 mapped = from_map(selector) if owner is REPLICATIONCONTROLLERS else from_label_selector(selector)

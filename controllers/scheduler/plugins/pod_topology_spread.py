@@ -92,8 +92,8 @@ def _eligible(cycle: Cycle, constraint: Constraint) -> list[bool] | None:
 def _per_node(cycle: Cycle, selector: Selector) -> Counter[str]:
     """How many matching pods of the pod's namespace, not counting terminating ones, each node holds."""
     counts: Counter[str] = Counter()
-    for group, nodes in cycle.snapshot.groups.items():
-        if group.namespace == cycle.pod.namespace and not group.terminating and selector.matches(dict(group.labels)):
+    for group, nodes in cycle.snapshot.groups_meant(selector):
+        if group.namespace == cycle.pod.namespace and not group.terminating:
             counts.update(nodes)
     return counts
 
