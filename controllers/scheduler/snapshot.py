@@ -213,7 +213,8 @@ class Snapshot:
             carriers: list[list[set[Group]]] = [
                 [self._labelled.get((r.key, value), set()) for value in r.values] for r in named
             ]
-            candidates = chain.from_iterable(min(carriers, key=lambda sets: sum(len(groups) for groups in sets)))
+            fewest = min(carriers, key=lambda sets: sum(len(groups) for groups in sets))
+            candidates = chain.from_iterable(fewest)
         for group in candidates:
             if selector.matches(dict(group.labels)):
                 yield group, self.groups[group]
