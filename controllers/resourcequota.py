@@ -13,14 +13,16 @@ from decimal import Decimal
 
 from controllers.context import Context
 from minikube_py.api import errors, quantity, quota
-from minikube_py.api.gvr import GVR, PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
+from minikube_py.api.gvr import GVR, PERSISTENTVOLUMECLAIMS, PODS, RESOURCECLAIMS, RESOURCEQUOTAS, SERVICES
 from minikube_py.api.meta import is_terminating, key_of, namespace_of
 from minikube_py.api.types import Obj
 from minikube_py.client.controller import Controller
 from minikube_py.client.discovery import discover
 from minikube_py.client.informer import Informer
 
-_WHOLE = {"pods": PODS, "services": SERVICES, "persistentvolumeclaims": PERSISTENTVOLUMECLAIMS}
+_WHOLE = {
+    "pods": PODS, "services": SERVICES, "persistentvolumeclaims": PERSISTENTVOLUMECLAIMS, quota.CLAIMS: RESOURCECLAIMS,
+}  # fmt: skip
 _UNSYNCED_RETRY, _UNKNOWN_RETRY, _QUIET = 0.2, 30.0, 1.0
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 
@@ -41,6 +43,8 @@ def collection_of(name: str) -> str:
         return "services"
     if name == "requests.storage" or _STORAGE_CLASS in name or name == "persistentvolumeclaims":
         return "persistentvolumeclaims"
+    if name.endswith(quota.DEVICES):
+        return quota.CLAIMS
     if name in ("configmaps", "secrets", "replicationcontrollers", "resourcequotas"):
         return name
     return "pods"

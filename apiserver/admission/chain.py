@@ -12,6 +12,7 @@ from functools import cache
 from apiserver.admission import (
     certificate_subject,
     default_class,
+    device_admin_access,
     lifecycle,
     limit_ranger,
     mutating_policy,
@@ -50,6 +51,7 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("PersistentVolumeClaimResize", frozenset({UPDATE}), check=storage.resize),
     Plugin("RuntimeClass", frozenset({CREATE}), admit=runtime_class.admit),
     Plugin("CertificateSubjectRestriction", frozenset({CREATE}), check=certificate_subject.check),
+    Plugin("DeviceAdminAccess", _WRITES, check=device_admin_access.check),
     Plugin("DefaultIngressClass", frozenset({CREATE}), admit=default_class.ingress),
     Plugin("MutatingAdmissionPolicy", _WRITES, admit=mutating_policy.admit),
     Plugin("MutatingAdmissionWebhook", _ALL, admit=mutating_webhook.admit),

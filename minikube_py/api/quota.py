@@ -12,6 +12,7 @@ from minikube_py.api.podresources import pod_requests
 from minikube_py.api.types import Obj
 
 Usage = dict[str, Decimal]
+CLAIMS, DEVICES = "resourceclaims.resource.k8s.io", ".deviceclass.resource.k8s.io/devices"
 
 _COUNTED = frozenset({
     "configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets", "services",
@@ -19,6 +20,7 @@ _COUNTED = frozenset({
 _ALIASES = {"cpu": "requests.cpu", "memory": "requests.memory", "ephemeral-storage": "requests.ephemeral-storage"}
 _FINISHED = ("Succeeded", "Failed")
 _MILLI = Decimal(1000)
+_MOST_DEVICES = 32
 
 
 def usage(plural_key: str, obj: Obj) -> Usage:
@@ -32,6 +34,22 @@ def usage(plural_key: str, obj: Obj) -> Usage:
         used |= _service(obj.get("spec") or {})
     elif plural_key == "persistentvolumeclaims":
         used |= _claim(obj)
+    elif plural_key == CLAIMS:
+        used |= _devices(obj)
+    return used
+
+
+def _devices(claim: Obj) -> Usage:
+    """The devices of each class that a claim may get at most, whichever alternatives are chosen."""
+    used: Usage = {}
+    for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
+        most: Usage = {}
+        for ask in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            name = f"{ask.get('deviceClassName')}{DEVICES}"
+            count = _MOST_DEVICES if ask.get("allocationMode") == "All" else ask.get("count") or 1
+            most[name] = max(Decimal(count), most.get(name, Decimal(0)))
+        for name, count in most.items():
+            used[name] = used.get(name, Decimal(0)) + count
     return used
 
 

@@ -23,6 +23,8 @@ from minikube_py.api.gvr import (
     PERSISTENTVOLUMECLAIMS,
     PODS,
     PRIORITYCLASSES,
+    RESOURCECLAIMS,
+    RESOURCECLAIMTEMPLATES,
     RESOURCEQUOTAS,
     SERVICEACCOUNTS,
     SERVICES,
@@ -32,6 +34,7 @@ from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.cluster import pki
 from tests.conftest import APIServer
+from tests.scheduler.devices import ask, claim, request, template
 
 pytestmark = pytest.mark.apiserver
 RUNTIMECLASSES = GVR("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
@@ -154,6 +157,44 @@ def test_missing_terminating_and_immortal_namespaces(client: Client, ns: str) ->
     for name in ("default", "kube-system", "kube-public"):
         with pytest.raises(errors.Forbidden, match="this namespace may not be deleted"):
             client.delete(NAMESPACES, name)
+
+
+# ---- devices ---------------------------------------------------------------------------------------------------------
+
+
+def test_admin_access_to_devices_needs_a_labelled_namespace(client: Client, ns: str) -> None:
+    wanted = request(adminAccess=True)
+    made: tuple[tuple[GVR, Obj], ...] = (
+        (RESOURCECLAIMS, claim("c", wanted, namespace=ns)), (RESOURCECLAIMTEMPLATES, template("t", wanted, namespace=ns)),
+    )  # fmt: skip
+    for kind, obj in made:
+        with pytest.raises(errors.Invalid, match="admin access to devices requires the") as caught:
+            client.create(kind, obj)
+        assert caught.value.details["causes"][0]["field"] == "spec.devices.requests[0].adminAccess"
+    plain = client.create(RESOURCECLAIMS, claim("plain", namespace=ns))
+    result = {"request": "r", "driver": "d.example.com", "pool": "p", "device": "x", "adminAccess": True}
+    granted = {**plain, "status": {"allocation": {"devices": {"results": [result]}}}}
+    with pytest.raises(errors.Invalid, match=r"status.allocation.devices.results\[0\].adminAccess: Forbidden"):
+        client.update(RESOURCECLAIMS, granted, subresource="status")
+    client.patch(NAMESPACES, ns, {"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}})
+    for kind, obj in made:
+        client.create(kind, obj)
+    client.update(RESOURCECLAIMS, granted, subresource="status")
+
+
+def test_a_quota_of_devices_counts_the_worst_case(client: Client, ns: str) -> None:
+    hard = {"gpu.deviceclass.resource.k8s.io/devices": "5"}
+    client.create(RESOURCEQUOTAS, new_object(RESOURCEQUOTAS, "q", ns, spec={"hard": hard}))
+    client.patch(
+        RESOURCEQUOTAS, "q", {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}, ns, subresource="status"
+    )
+    either = {"name": "e", "firstAvailable": [{"name": "few", **ask()}, {"name": "more", **ask(count=2)}]}
+    client.create(RESOURCECLAIMS, claim("c", request(count=2), either, namespace=ns))
+    assert client.get(RESOURCEQUOTAS, "q", ns)["status"]["used"] == dict.fromkeys(hard, "4")
+    client.create(RESOURCECLAIMS, claim("other", request(wanted="nic", count=9), namespace=ns))
+    for more in (request(count=2), request(allocationMode="All")):
+        with pytest.raises(errors.Forbidden, match="exceeded quota: q"):
+            client.create(RESOURCECLAIMS, claim("d", more, namespace=ns))
 
 
 # ---- tolerations, priority, runtime class, taints --------------------------------------------------------------------

@@ -4,17 +4,18 @@ import contextlib
 import time
 
 from minikube_py.api import errors
-from minikube_py.api.gvr import CONFIGMAPS, DEPLOYMENTS, PODS, RESOURCEQUOTAS, SERVICES, new_object
+from minikube_py.api.gvr import CONFIGMAPS, DEPLOYMENTS, PODS, RESOURCECLAIMS, RESOURCEQUOTAS, SERVICES, new_object
 from minikube_py.client.rest import Client
 from tests.controllers.play import CountingClient, deployment, pod_template, running
 from tests.harness import eventually
+from tests.scheduler.devices import claim, request
 
 
 def test_counts_what_is_there_and_gives_back_what_goes(client: Client, namespace: str) -> None:
     counting = CountingClient(client)
     hard = {
         "pods": "5", "requests.cpu": "2", "limits.memory": "1Gi", "configmaps": "10", "services.nodeports": "3",
-        "count/deployments.apps": "2", "count/unheards.example.com": "1",
+        "count/deployments.apps": "2", "count/unheards.example.com": "1", "gpu.deviceclass.resource.k8s.io/devices": "9",
     }  # fmt: skip
 
     def used() -> dict[str, str]:
@@ -35,9 +36,11 @@ def test_counts_what_is_there_and_gives_back_what_goes(client: Client, namespace
             SERVICES, new_object(SERVICES, "s", namespace, spec={"type": "NodePort", "ports": [{"port": 80}]})
         )
         client.create(DEPLOYMENTS, deployment("d", namespace, 0))
+        client.create(RESOURCECLAIMS, claim("c", request(count=2), namespace=namespace))
         wanted = {
             "pods": "2", "requests.cpu": "500m", "limits.memory": "128Mi", "configmaps": "1", "services.nodeports": "1",
             "count/deployments.apps": "1", "count/unheards.example.com": "0",
+            "gpu.deviceclass.resource.k8s.io/devices": "2",
         }  # fmt: skip
         eventually(lambda: used() == wanted)
         client.patch(PODS, "a", {"status": {"phase": "Succeeded"}}, namespace, subresource="status")
