@@ -58,7 +58,8 @@ def build(pod: Obj, container: Obj, seen: Observation, facts: Facts, *, init: bo
         "ready": ready,
         "restartCount": newest.attempt,
         "image": newest.image or container["image"],
-        "imageID": f"{facts.runtime}://{newest.image_id}" if newest.image_id else "",
+        # As a CRI runtime says it; Docker's were given a prefix by the shim.
+        "imageID": f"docker://{newest.image_id}" if newest.image_id and facts.runtime == "docker" else newest.image_id,
         "containerID": f"{facts.runtime}://{newest.id}",
         "started": newest.running and not regular_init and facts.started(newest),
     }

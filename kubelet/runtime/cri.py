@@ -301,10 +301,12 @@ class CriRuntime:
         return [cri_read.image(item) for item in self._call("ListImages").images]
 
     def images_in_use(self) -> set[str]:
-        used = {cri_read.image_id(item.image_id or item.image_ref) for item in self._call("ListContainers").containers}
-        used |= {cri_read.image_id(item.id) for item in self._call("ListImages").images if item.pinned}
+        containers = self._call("ListContainers").containers
+        named = {cri_read.image_id(name) for item in containers for name in (item.image_id, item.image_ref) if name}
         sandboxes = self.image_status(cri_read.sandbox_image(self._call("Status", verbose=True)) or "-")
-        return used | ({sandboxes.id} if sandboxes else set())
+        named.add(sandboxes.id if sandboxes else "")
+        found = [(item.pinned, cri_read.image(item)) for item in self._call("ListImages").images]
+        return {image.id for pinned, image in found if pinned or named & {image.id, *image.names, *image.digests}}
 
     def remove_image(self, reference: str) -> None:
         found = self.image_status(reference)

@@ -3,6 +3,7 @@
 import click
 
 from minikube_py.cli.cluster_commands import profile_option
+from minikube_py.cli.image_commands import own_containerd
 from minikube_py.cluster import profile as profiles
 
 
@@ -31,7 +32,9 @@ def enable(addon_name: str, name: str) -> None:
     """Switch an add-on on, and wait until it is ready."""
     from minikube_py.cluster import access, addons
 
-    addons.enable(access.client(profiles.load(name)), addon_name, click.echo)
+    own = own_containerd(name)
+    provide = (own.copy,) if own else ()
+    addons.enable(access.client(profiles.load(name)), addon_name, click.echo, *provide)
     click.echo(f"add-on {addon_name} is on")
 
 

@@ -24,7 +24,9 @@ profile_option = click.option(
 @click.option("--gpus", type=click.Path(dir_okay=False), help="A YAML file that describes simulated GPUs.")
 @click.option("--scheduler-config", type=click.Path(dir_okay=False), help="A KubeSchedulerConfiguration file.")
 @click.option("--timing", type=click.Choice(["classroom", "upstream"]), help="How fast failures are noticed.")
-@click.option("--runtime", type=click.Choice(["docker", "simulated"]), help="Real containers, or none.")
+@click.option(
+    "--runtime", type=click.Choice(["docker", "cri", "simulated"]), help="Docker, a containerd of its own, or none."
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The API server's port (default: 6443, or the next free plan)."
 )

@@ -83,12 +83,19 @@ def enabled(client: Client) -> set[str]:
     return found
 
 
-def enable(client: Client, name: str, progress: Callable[[str], None] = lambda text: None) -> None:
-    """Make its images, apply its objects, wait until its workloads are available. Raises ClusterError, APIError."""
+def enable(
+    client: Client, name: str, progress: Callable[[str], None] = lambda text: None,
+    provide: Callable[[str], None] = lambda image: None,
+) -> None:  # fmt: skip
+    """Make its images, apply its objects, wait until its workloads are available. Raises ClusterError, APIError.
+
+    In: `provide` brings an image from Docker to where the cluster's nodes look for it.
+    """
     addon = read(name)
     for image in addon.images:
         if tool_images.ensure(image):
             progress(f"image/{image.name} built")
+        provide(image.name)
     for obj in addon.objects:
         _apply(client, addon.name, obj)
         progress(f"{obj['kind'].lower()}/{name_of(obj)} applied")

@@ -23,7 +23,7 @@ def components(profile: Profile) -> list[Component]:
     """Every process this profile should be running now."""
     table = [_apiserver(profile), _controllers(profile)]
     table += [_kubelet(profile, node) for node in profile.nodes if not node.stopped]
-    if profile.runtime == "docker":
+    if profile.runs_containers:
         table.append(_kube_proxy(profile))
     return table
 
@@ -34,7 +34,7 @@ def kubelet_name(node: Node) -> str:
 
 def _apiserver(profile: Profile) -> Component:
     pki, timing = profile.pki, TIMINGS[profile.timing]
-    on_bridge = profile.runtime == "docker"
+    on_bridge = profile.runs_containers
     flags = {
         "data-dir": profile.directory / "store",
         "store": profile.store,
@@ -82,7 +82,7 @@ def _controllers(profile: Profile) -> Component:
         "cluster-signing-cert": pki / "ca.crt",
         "cluster-signing-key": pki / "ca.key",
         "service-cluster-ip-range": profile.service_cidr,
-        "load-balancer-range": profile.balancer_cidr if profile.runtime == "docker" else "",
+        "load-balancer-range": profile.balancer_cidr if profile.runs_containers else "",
     }
     if profile.scheduler_config:
         flags["scheduler-config"] = profile.scheduler_config
@@ -98,10 +98,10 @@ def _kubelet(profile: Profile, node: Node) -> Component:
         "profile": profile.name,
         "runtime": profile.runtime,
         "pod-cidr": profile.node_cidr(node),
-        "node-ip": profile.node_ip(node) if profile.runtime == "docker" else "127.0.0.1",
+        "node-ip": profile.node_ip(node) if profile.runs_containers else "127.0.0.1",
         "cluster-dns": profile.dns_ip,
         "service-cluster-ip-range": profile.service_cidr,
-        "port": 10250 if profile.runtime == "docker" else profile.port + 1000 + node.index,
+        "port": 10250 if profile.runs_containers else profile.port + 1000 + node.index,
         "tls-cert": pki / f"{name}.crt",
         "tls-key": pki / f"{name}.key",
         "client-ca": pki / "ca.crt",
@@ -113,12 +113,16 @@ def _kubelet(profile: Profile, node: Node) -> Component:
     if profile.gpus:
         flags["gpus"] = profile.gpus
     # The machine's own cards, and described ones that name no node, are in the first node: a card has one owner.
-    if node.index == min(other.index for other in profile.nodes) and (profile.gpus or profile.runtime == "docker"):
+    if node.index == min(other.index for other in profile.nodes) and (profile.gpus or profile.runs_containers):
         flags["nvml-library"] = "auto"
-    if profile.runtime == "docker":
+    if profile.runs_containers:
         flags["bridge"] = profile.bridge
         flags["load-balancer-range"] = profile.balancer_cidr
         flags["network"] = "own"
+        if profile.runtime == "cri":
+            from minikube_py.cluster import containerd
+
+            flags["runtime-endpoint"] = containerd.of(profile).endpoint
         return Component(name, "kubelet.main", _argv(flags))
     flags["network"] = "none"
     return Component(name, "kubelet.main", ("--no-service-proxy", *_argv(flags)))

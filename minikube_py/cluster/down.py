@@ -20,8 +20,12 @@ def down(profile: Profile, progress: Progress) -> None:
     """Take the profile down. Raises ClusterError when something of it cannot be removed."""
     with progress.phase("processes"):
         stop_processes(profile)
-    if profile.runtime == "docker":
+    if profile.runs_containers:
         with progress.phase("containers and network"):
+            if profile.runtime == "cri":
+                from minikube_py.cluster import containerd
+
+                containerd.remove(profile)
             if engine.answers():
                 engine.remove_containers(profile.name)
                 engine.remove_network(profile)
@@ -35,7 +39,7 @@ def down(profile: Profile, progress: Progress) -> None:
     with progress.phase("files"):
         with suppress(OSError, ClusterError):
             kubeconfig.unmerge(kubeconfig.user_path(), profile.context)
-        engine_needed = profile.runtime == "docker"
+        engine_needed = profile.runs_containers
         profile.remove()
         if engine_needed:
             engine.stop_ours()

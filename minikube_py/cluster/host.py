@@ -13,7 +13,13 @@ from pathlib import Path
 
 from minikube_py.cluster.errors import ClusterError
 
-PACKAGES = {"dockerd": "docker.io", "nft": "nftables", "conntrack": "conntrack", "haproxy": "haproxy"}
+PACKAGES = {
+    "dockerd": "docker.io",
+    "containerd": "containerd",
+    "nft": "nftables",
+    "conntrack": "conntrack",
+    "haproxy": "haproxy",
+}
 """Programs that may be needed on the host, and the Debian/Ubuntu package that brings each."""
 
 

@@ -29,7 +29,7 @@ def write_all(profile: Profile) -> None:
 def write_node(profile: Profile, node: Node) -> None:
     """A node's certificate and kubeconfig. It dials the bridge, so that a partition cuts it off by address."""
     pki.issue_node(profile.pki, node.name, [profile.node_ip(node)])
-    server = f"https://{profile.gateway}:{profile.port}" if profile.runtime == "docker" else profile.server
+    server = f"https://{profile.gateway}:{profile.port}" if profile.runs_containers else profile.server
     _component_kubeconfig(profile, kubelet_name(node), server)
 
 

@@ -8,6 +8,7 @@ packets. Nothing here tells the control plane what happened: it has to find out.
 import contextlib
 import signal
 from dataclasses import replace
+from typing import Any
 
 from minikube_py.api.errors import NotFound
 from minikube_py.api.gvr import NODES
@@ -41,9 +42,9 @@ def remove(profile: Profile, name: str) -> Profile:
     _await_end(profile, name)
     with contextlib.suppress(NotFound):
         access.client(profile).delete(NODES, name)
-    if profile.runtime == "docker":
+    if profile.runs_containers:
         _forget_network(profile, name)
-        engine.remove_containers(profile.name, name)
+        _containers(profile).remove_containers(profile.name, name)
         cgroups.remove_all(profile.name, name)
         engine.unmount_under(profile.node_directory(node))
     profiles.remove_tree(profile.node_directory(node))
@@ -59,8 +60,8 @@ def stop(profile: Profile, name: str) -> Profile:
     stopped.save()
     process.signal_quietly(_kubelet_pid(profile, name), signal.SIGKILL)
     _apply(stopped)
-    if profile.runtime == "docker":
-        engine.kill_containers(profile.name, name)
+    if profile.runs_containers:
+        _containers(profile).kill_containers(profile.name, name)
         _forget_network(profile, name)
     return stopped
 
@@ -93,11 +94,18 @@ def heal(profile: Profile, name: str) -> None:
 
 def partitioned(profile: Profile) -> set[str]:
     """The names of the nodes that are cut off."""
-    if profile.runtime != "docker":
+    if not profile.runs_containers:
         return set()
     from kubelet.network import partition as network
 
     return set(network.partitioned(profile.name))
+
+
+def _containers(profile: Profile) -> Any:
+    """Who ends the containers of a node."""
+    from minikube_py.cluster import containerd
+
+    return containerd.of(profile) if profile.runtime == "cri" else engine
 
 
 def _apply(profile: Profile) -> None:
@@ -126,5 +134,5 @@ def _forget_network(profile: Profile, name: str) -> None:
 
 
 def _needs_network(profile: Profile) -> None:
-    if profile.runtime != "docker":
+    if not profile.runs_containers:
         raise ClusterError("simulated nodes share no network to be cut off from; use: minikube-py node stop")

@@ -98,7 +98,12 @@ class Profile:
     @property
     def controllers_address(self) -> tuple[str, int]:
         """Where the controllers serve their health, metrics and the scheduler's explanations."""
-        return (self.gateway, 10257) if self.runtime == "docker" else ("127.0.0.1", self.port + 1000)
+        return (self.gateway, 10257) if self.runs_containers else ("127.0.0.1", self.port + 1000)
+
+    @property
+    def runs_containers(self) -> bool:
+        """Whether its pods are processes of this machine, on a network of its own."""
+        return self.runtime != "simulated"
 
     @property
     def service_cidr(self) -> str:

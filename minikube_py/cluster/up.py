@@ -42,7 +42,7 @@ class Wish(NamedTuple):
 def up(wish: Wish, progress: Progress) -> Profile:
     """Bring the profile up. Raises ClusterError with the fix when it cannot."""
     profile = _desired(wish)
-    if profile.runtime == "docker":
+    if profile.runs_containers:
         with progress.phase("host programs and rights"):
             _check_host()
         with progress.phase("Docker Engine"):
@@ -54,6 +54,11 @@ def up(wish: Wish, progress: Progress) -> Profile:
     with progress.phase("certificates and kubeconfigs"):
         profile.save()  # first, so that whatever follows can be taken down
         identities.write_all(profile)
+    if profile.runtime == "cri":
+        from minikube_py.cluster import containerd
+
+        with progress.phase("containerd"):
+            containerd.of(profile).ensure()
     with progress.phase("API server"):
         start_supervisor(profile)
         access.wait_ready(profile, _API_SECONDS)
@@ -105,7 +110,7 @@ def _networked(profile: Profile) -> Profile:
 def _new_profile(wish: Wish) -> Profile:
     nodes = wish.nodes if wish.nodes is not None else profiles.PLAN_NODES
     runtime = wish.runtime or "docker"
-    index = profiles.free_index(host.routes() if runtime == "docker" else frozenset())
+    index = profiles.free_index(frozenset() if runtime == "simulated" else host.routes())
     port = wish.port or FIRST_PORT + index
     if not host.port_free("127.0.0.1", port):
         raise ClusterError(f"port {port} is in use; choose another with: minikube-py up --port N")

@@ -20,6 +20,7 @@ from minikube_py.api.errors import APIError, NotFound
 from minikube_py.api.gvr import NODES, PODS
 from minikube_py.api.types import Obj
 from minikube_py.cluster import images, pki
+from minikube_py.cluster.containerd import Containerd
 from tests import harness
 from tests.conftest import APIServer
 from tests.kubelet.containerd import running as running_containerd
@@ -229,10 +230,10 @@ def bridge(docker_engine: "docker.DockerClient") -> Iterator[Bridge]:
 
 
 @pytest.fixture(scope="session")
-def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of a containerd of our own, with the base images."""
-    with running_containerd(tmp_path_factory.mktemp("cri")) as endpoint:
-        yield endpoint
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """A containerd of our own, with the base images."""
+    with running_containerd(tmp_path_factory.mktemp("cri")) as own:
+        yield own
 
 
 @pytest.fixture(scope="module")

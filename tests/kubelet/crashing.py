@@ -1,6 +1,7 @@
 """A kubelet that kills itself at one runtime call: `CRASH=call:before|after:nth python -m tests.kubelet.crashing FLAGS`.
 
-Who runs it: test_crashes.py. It is the real kubelet with the real Docker runtime; only the call in question is cut short.
+Who runs it: test_crashes.py, test_cri_pods.py. It is the real kubelet with the real runtime; only the call in question is cut
+short.
 """
 
 import logging
@@ -11,12 +12,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from kubelet.main import Kubelet, parse
-from kubelet.runtime.docker import DockerRuntime
+from kubelet.main import Kubelet, make_runtime, parse
+from kubelet.runtime.base import Runtime
 from minikube_py.api.clock import REAL
 
 
-def arm(runtime: DockerRuntime, text: str) -> None:
+def arm(runtime: Runtime, text: str) -> None:
     """Replace the method named in `text` by one that ends the process."""
     name, when, nth = text.split(":")
     original: Callable[..., Any] = getattr(runtime, name)
@@ -36,7 +37,7 @@ def arm(runtime: DockerRuntime, text: str) -> None:
 
 def main() -> None:
     options = parse(sys.argv[1:])
-    runtime = DockerRuntime(options.profile, options.node_name)
+    runtime = make_runtime(options, REAL)
     if os.environ.get("CRASH"):
         arm(runtime, os.environ["CRASH"])
     Kubelet(options, REAL, runtime).start(threading.Event())

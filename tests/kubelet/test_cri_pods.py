@@ -8,11 +8,14 @@ import pytest
 
 from kubelet.options import Options, parse
 from kubelet.runtime import cri_logs
+from kubelet.runtime.base import RUNNING, RuntimeFault
 from kubelet.runtime.cri import CriRuntime
 from minikube_py.api.gvr import NODES, PODS
+from minikube_py.cluster.containerd import Containerd
 from tests import harness
 from tests.conftest import APIServer
 from tests.kubelet.conftest import Bridge, Nodes, container, is_ready, status_of
+from tests.kubelet.registry import Registry
 
 if TYPE_CHECKING:
     pass
@@ -22,9 +25,9 @@ SERVE = "while true; do echo hello | nc -l -p 8080; done"
 
 @pytest.fixture(scope="module")
 def nodes(
-    apiserver: APIServer, bridge: Bridge, containerd: str, tmp_path_factory: pytest.TempPathFactory
+    apiserver: APIServer, bridge: Bridge, containerd: Containerd, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Nodes]:
-    made = Nodes(apiserver, bridge, tmp_path_factory.mktemp("cri-nodes"), containerd)
+    made = Nodes(apiserver, bridge, tmp_path_factory.mktemp("cri-nodes"), containerd.endpoint)
     try:
         yield made
     finally:
@@ -123,6 +126,53 @@ def test_a_log_is_rotated_under_a_reader(nodes: Nodes, node: Options, namespace:
     assert rotations == [True, True] and len(cri_logs.files(path)) == 3
     assert kubectl(nodes, namespace, "logs", "talker") == whole
     assert kubectl(nodes, namespace, "logs", "talker", "--tail=399") == whole.removeprefix("line 1\n")
+
+
+def test_an_image_is_pulled_and_collected(nodes: Nodes, node: Options, namespace: str) -> None:
+    registry = Registry()
+    try:
+        app = container("main", ["sleep", "3600"], registry.image)
+        pod = nodes.wait(nodes.pod(namespace, node, containers=[app]), is_ready)
+        assert "@sha256:" in status_of(pod, "main")["imageID"]
+        kubelet = nodes.running[node.node_name]
+        assert not kubelet.collector.remove_all_unused(), "a container uses it"
+        with pytest.raises(RuntimeFault):
+            kubelet.runtime.remove_image(registry.image)
+        nodes.delete(pod)
+        nodes.wait_gone(pod)
+        kubelet.collector._last_used[registry.image] -= 1000
+        harness.eventually(kubelet.collector.remove_all_unused, what="the image to be collected")
+        assert kubelet.runtime.image_status(registry.image) is None
+    finally:
+        registry.close()
+
+
+@pytest.mark.parametrize(
+    ("starting", "ending"),
+    [("run_sandbox:after:1", "stop_container:before:1"), ("create_container:after:1", "stop_sandbox:after:1"),
+     ("start_container:after:1", "remove:after:1")],
+)  # fmt: skip
+def test_killed_at_any_call(nodes: Nodes, namespace: str, containerd: Containerd, starting: str, ending: str) -> None:
+    options = nodes.options(index=3)
+
+    def run(crash: str = "") -> "subprocess.Popen[bytes]":
+        return nodes.spawn(options, module="tests.kubelet.crashing", CRASH=crash)
+
+    with containerd.runtime(options.profile, options.node_name) as runtime:
+        pod = nodes.pod(namespace, options)
+        run(starting).wait(30)
+        second = run(ending)
+        assert status_of(nodes.wait(pod, is_ready), "main")["restartCount"] <= 1
+        running = [summary for summary in runtime.list_all() if summary.state == RUNNING]
+        assert len(running) == 2, running
+        nodes.delete(pod)
+        second.wait(30)
+        third = run()
+        try:
+            nodes.wait_gone(pod)
+            harness.eventually(lambda: not runtime.list_all(), what="no container left")
+        finally:
+            harness.stop(third)
 
 
 def test_a_kubelet_that_comes_back_finds_its_pods(nodes: Nodes, namespace: str) -> None:

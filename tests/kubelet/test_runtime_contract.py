@@ -47,7 +47,7 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
     if request.param == "simulated":
         made = SimulatedRuntime(REAL)
     elif request.param == "cri":
-        made = CriRuntime(profile, "node-1", request.getfixturevalue("containerd"), tmp_path, REAL)
+        made = CriRuntime(profile, "node-1", request.getfixturevalue("containerd").endpoint, tmp_path, REAL)
     else:
         request.getfixturevalue("docker_engine")
         images.build(images.missing())
