@@ -6,6 +6,7 @@ Upstream: pkg/apis/certificates/helpers.go, pkg/controller/certificates/{approve
 """
 
 import base64
+import re
 from collections.abc import Callable, Iterable
 
 from cryptography import x509
@@ -16,6 +17,7 @@ from minikube_py.api.types import Obj
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
 KUBELET_SERVING = "kubernetes.io/kubelet-serving"
+MESH = "mesh.minikube-py.io/workload"
 NODES, NODE_PREFIX = "system:nodes", "system:node:"
 _OPTIONAL = frozenset(("digital signature", "key encipherment"))
 
@@ -58,6 +60,22 @@ def _kubelet_serving(request: x509.CertificateSigningRequest, usages: frozenset[
     return _node_name(request) or _foreign(request, ("email", "URI")) or _exactly(usages, "server auth")
 
 
+def _mesh(request: x509.CertificateSigningRequest, usages: frozenset[str]) -> str:
+    """A service account's identity, for both ends of a connection between pods. Without a common name it is no user of ours."""
+    names = _alternative_names(request)
+    uri = str(names["URI"][0]) if len(names["URI"]) == 1 else ""
+    found = re.fullmatch(r"spiffe://cluster\.local/ns/([a-z0-9-]+)/sa/[a-z0-9.-]+", uri)
+    if found is None:
+        return "exactly one URI subjectAltName of the form spiffe://cluster.local/ns/NAMESPACE/sa/ACCOUNT is required"
+    if [(a.oid, a.value) for a in request.subject] != [(NameOID.USER_ID, uri)]:
+        return "the subject is not UID=<the URI> alone"
+    own = (f".{found[1]}.{MESH.partition('/')[0]}", f".{found[1]}.svc")
+    if odd := [name for name in names["DNS"] if not str(name).endswith(own)]:
+        return f"{odd[0]} is not a name of the namespace {found[1]}"
+    odd_usages = sorted(usages - _OPTIONAL - {"client auth", "server auth"})
+    return _foreign(request, ("email", "IP")) or (f"invalid usage: {odd_usages[0]}" if odd_usages else "")
+
+
 def _node_name(request: x509.CertificateSigningRequest) -> str:
     groups = [str(group.value) for group in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
     if groups != [NODES]:
@@ -92,4 +110,5 @@ def _alternative_names(request: x509.CertificateSigningRequest) -> dict[str, lis
 
 _RULES: dict[str, Callable[[x509.CertificateSigningRequest, frozenset[str]], str]] = {
     CLIENT: _client, KUBELET_CLIENT: _kubelet_client, KUBELET_SERVING: _kubelet_serving,
+    MESH: _mesh,
 }  # fmt: skip

@@ -1,9 +1,9 @@
-"""Signs approved certificate requests of the signers `kubernetes.io/…` with the cluster's CA.
+"""Signs approved certificate requests of the signers `kubernetes.io/…`, and of the mesh's, with the cluster's CA.
 
 Who calls it: `controllers.main`; it acts when `--cluster-signing-cert` and `-key` are given. Invariant: nothing is signed
 that is not approved, and nothing that the signer's own rule refuses, approved or not: that is marked Failed. A certificate is
 good for what was asked for, at most a year, and not beyond the CA's own end.
-Upstream: pkg/controller/certificates/{signer,authority}. Differs: one controller for the three signers; `legacy-unknown` cannot
+Upstream: pkg/controller/certificates/{signer,authority}. Differs: one controller for all signers; `legacy-unknown` cannot
 be asked for through certificates.k8s.io/v1, so it is not signed.
 """
 

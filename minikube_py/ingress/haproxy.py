@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
-from minikube_py.ingress.model import EXACT, PREFIX, Certificate, Condition, Listener, Route, Server
+from minikube_py.ingress.model import EXACT, PREFIX, Certificate, Condition, Listener, Match, Route, Server
 
 HEALTH_PORT = 8404
 _HEAD = f"""global
@@ -76,7 +76,7 @@ def _frontend(listener: Listener, run: str, files: dict[str, str], backends: dic
     for route in listener.routes:
         if _is_plain(route):
             name = _backend(route, backends)
-            yield from (f"    use_backend {name} {condition}".rstrip() for condition in _conditions(route))
+            yield from (f"    use_backend {name} {condition}".rstrip() for condition in conditions(route.match))
     yield "    default_backend none"
 
 
@@ -86,31 +86,31 @@ def _crt_line(certificate: Certificate, run: str, files: dict[str, str]) -> str:
     return " ".join([f"{run}/{name}", *certificate.hosts]) + "\n"
 
 
-def _conditions(route: Route) -> list[str]:
-    """One or several ways to meet the route's match, each a line's `if`."""
-    match, shared = route.match, []
+def conditions(match: Match) -> list[str]:
+    """One or several ways to meet a match, each a line's `if`; a host is looked for in `txn.host`."""
+    shared = []
     if match.host.startswith("*."):
         labels = r"([^.]+\.)+" if match.deep else r"[^.]+\."
-        shared.append(f"{{ var(txn.host) -m reg {_quoted('^' + labels + re.escape(match.host[2:]) + '$')} }}")
+        shared.append(f"{{ var(txn.host) -m reg {quoted('^' + labels + re.escape(match.host[2:]) + '$')} }}")
     elif match.host:
-        shared.append(f"{{ var(txn.host) -m str {_quoted(match.host)} }}")
+        shared.append(f"{{ var(txn.host) -m str {quoted(match.host)} }}")
     if match.method:
-        shared.append(f"{{ method {_quoted(match.method)} }}")
+        shared.append(f"{{ method {quoted(match.method)} }}")
     shared += [f"{{ req.hdr({h.name}) {_value(h)} }}" for h in match.headers]
     shared += [f"{{ url_param({q.name}) {_value(q)} }}" for q in match.queries]
     path = match.path.rstrip("/") if match.kind == PREFIX else match.path
     if match.kind == EXACT:
-        paths = [f"{{ path -m str {_quoted(path)} }}"]
+        paths = [f"{{ path -m str {quoted(path)} }}"]
     elif match.kind == PREFIX:
-        paths = [f"{{ path -m str {_quoted(path)} }}", f"{{ path -m beg {_quoted(path + '/')} }}"] if path else [""]
+        paths = [f"{{ path -m str {quoted(path)} }}", f"{{ path -m beg {quoted(path + '/')} }}"] if path else [""]
     else:
-        paths = [f"{{ path -m reg {_quoted(path)} }}"]
+        paths = [f"{{ path -m reg {quoted(path)} }}"]
     tests = [" ".join(filter(None, [*shared, path])) for path in paths]
     return [f"if {test}" if test else "" for test in tests]
 
 
 def _value(condition: Condition) -> str:
-    return f"-m {'str' if condition.kind == EXACT else 'reg'} {_quoted(condition.value)}"
+    return f"-m {'str' if condition.kind == EXACT else 'reg'} {quoted(condition.value)}"
 
 
 def _backend(route: Route, backends: dict[str, list[str]]) -> str:
@@ -141,21 +141,21 @@ def _change(kind: str, name: str, value: str, route: Route) -> Iterator[str]:
         return  # HAProxy takes no empty value
     match kind:
         case "request-remove" | "response-remove":
-            yield f"http-{where} del-header {_quoted(name)}"
+            yield f"http-{where} del-header {quoted(name)}"
         case "request-set" | "request-add" | "response-set" | "response-add":
-            yield f"http-{where} {verb}-header {_quoted(name)} {_format(value)}"
+            yield f"http-{where} {verb}-header {quoted(name)} {_format(value)}"
         case "host":
             yield f"http-request set-header Host {_format(value)}"
         case "path":
             yield f"http-request set-path {_format(value)}"
         case "prefix":
             old, new = re.escape(route.match.path.rstrip("/")), value.rstrip("/")
-            yield f"http-request replace-path {_quoted(f'^{old}/?$')} {_format(new or '/')}"
-            yield f"http-request replace-path {_quoted(f'^{old}/(.*)$')} {_quoted(_escaped(new) + '/' + chr(92) + '1')}"
+            yield f"http-request replace-path {quoted(f'^{old}/?$')} {_format(new or '/')}"
+            yield f"http-request replace-path {quoted(f'^{old}/(.*)$')} {quoted(_escaped(new) + '/' + chr(92) + '1')}"
         case "redirect":
             code, _, place = name.partition(" ")
             path = _escaped(value) or "%[pathq]"
-            yield f"http-request redirect code {code} location {_quoted(place + path)}"
+            yield f"http-request redirect code {code} location {quoted(place + path)}"
 
 
 def _is_plain(route: Route) -> bool:
@@ -169,7 +169,7 @@ def _is_plain(route: Route) -> bool:
     )
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """One word, taken literally."""
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
@@ -180,7 +180,7 @@ def _escaped(text: str) -> str:
 
 
 def _format(text: str) -> str:
-    return _quoted(_escaped(text))
+    return quoted(_escaped(text))
 
 
 def _digest(text: str) -> str:

@@ -234,3 +234,36 @@ def test_old_requests_are_removed(client: Client) -> None:
             lambda: old not in [c["metadata"]["name"] for c in client.list(CSRS)["items"]], what="the old one to go"
         )
     assert client.get(CSRS, fresh)
+
+
+def mesh_request(uri: str, *dns: str, subject: str = "") -> x509.CertificateSigningRequest:
+    name = x509.Name([x509.NameAttribute(NameOID.USER_ID, subject or uri)])
+    names = [x509.UniformResourceIdentifier(uri), *(x509.DNSName(entry) for entry in dns)]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+
+
+@pytest.mark.parametrize(
+    ("uri", "dns", "subject", "expected"),
+    [
+        ("spiffe://cluster.local/ns/a/sa/b.c", ("b.c.a.mesh.minikube-py.io",), "", ""),
+        ("spiffe://cluster.local/ns/a/sa/b", ("b.a.mesh.minikube-py.io", "mesh.a.svc"), "", ""),
+        ("spiffe://cluster.local/ns/a/sa/b", ("b.other.mesh.minikube-py.io",), "", "is not a name of the namespace a"),
+        ("spiffe://cluster.local/ns/a/sa/b", ("kubernetes.default.svc",), "", "is not a name of the namespace a"),
+        ("spiffe://cluster.local/ns/a/sa/b", (), "admin", "the subject is not UID"),
+        ("spiffe://elsewhere/ns/a/sa/b", (), "", "exactly one URI"),
+        ("https://cluster.local/ns/a/sa/b", (), "", "exactly one URI"),
+    ],
+)
+def test_what_the_meshs_signer_signs(uri: str, dns: tuple[str, ...], subject: str, expected: str) -> None:
+    asked = mesh_request(uri, *dns, subject=subject)
+    why = certificates.refusal(certificates.MESH, asked, frozenset(["client auth", "server auth", "digital signature"]))
+    assert why is not None and (expected in why if expected else why == "")
+    assert "invalid usage" in str(certificates.refusal(certificates.MESH, mesh_request(
+        "spiffe://cluster.local/ns/a/sa/b"), frozenset(["cert sign"])))  # fmt: skip
+
+
+def test_a_user_is_never_an_identity_of_the_mesh() -> None:
+    why = certificates.refusal(certificates.MESH, request("ann", names=[DNS])[1], frozenset(["client auth"]))
+    assert why is not None and "exactly one URI" in why
