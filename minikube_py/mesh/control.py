@@ -137,7 +137,7 @@ class Control:
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
             "spec": {"token": token, "audiences": [AUDIENCE]},
         }  # fmt: skip
-        status = self.client.create(TOKENREVIEWS, asked)["status"]
+        status = self.client.create(TOKENREVIEWS, asked)["status"] if token else {}
         user = status.get("user") or {}
         name, uid = ((user.get("extra") or {}).get(_POD + part, [""])[0] for part in ("name", "uid"))
         if not status.get("authenticated") or not name:
