@@ -109,6 +109,8 @@ class ResourceClaim:
 
     def _ensure(self, key: str, pod: Obj, entry: Obj) -> str:
         """Out: the name of the claim to note in the pod's status, "" when it stands there. Raises APIError."""
+        if claims.needs_none(pod, entry):
+            return ""
         noted = claims.claim_names(pod).get(entry["name"], "")
         found = self.claims.get(namespace_of(pod), noted) if noted else None
         if found is not None and _belongs(found, pod):

@@ -28,6 +28,7 @@ from minikube_py.api.types import Obj
 Lookup = Callable[[str, str, str], Obj | None]
 _CLAIM = "kubernetes.io"
 _EXTRA = "authentication.kubernetes.io/"
+NODE_NAME = _EXTRA + "node-name"
 _WARN_AFTER = 3607
 
 
@@ -129,7 +130,7 @@ class ServiceAccountTokens:
         if node := private.get("node"):
             if not pod:
                 self._alive("nodes", "", node)
-            extra |= {_EXTRA + "node-name": (node["name"],), _EXTRA + "node-uid": (node.get("uid", ""),)}
+            extra |= {NODE_NAME: (node["name"],), _EXTRA + "node-uid": (node.get("uid", ""),)}
         name = user.service_account(namespace, account["name"])
         return user.authenticated(name, account["uid"], user.service_account_groups(namespace), extra)
 

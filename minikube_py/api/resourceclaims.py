@@ -26,6 +26,12 @@ def claim_names(pod: Obj) -> dict[str, str]:
     return {name: claim for name, claim in names.items() if claim}
 
 
+def needs_none(pod: Obj, entry: Obj) -> bool:
+    """Whether it was noted in the pod that this entry of `spec.resourceClaims` stands for no claim at all."""
+    noted = (pod.get("status") or {}).get("resourceClaimStatuses") or []
+    return any(one["name"] == entry["name"] and not one.get("resourceClaimName") for one in noted)
+
+
 def unmade(pod: Obj) -> str:
     """What stands in the way of a pod whose claims from templates are not all made yet; "" for nothing."""
     noted = {entry["name"] for entry in (pod.get("status") or {}).get("resourceClaimStatuses") or []}

@@ -33,12 +33,16 @@ from minikube_py.api.gvr import (
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
 from minikube_py.cluster import pki
+from tests.apiserver.wire import Wire
 from tests.conftest import APIServer
+from tests.harness import eventually
 from tests.scheduler.devices import ask, claim, request, template
 
 pytestmark = pytest.mark.apiserver
 RUNTIMECLASSES = GVR("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
 STORAGECLASSES = GVR("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+ROLES = GVR("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLEBINDINGS = GVR("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 CSRS = GVR("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False)
 _names = itertools.count(1)
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -180,6 +184,47 @@ def test_admin_access_to_devices_needs_a_labelled_namespace(client: Client, ns: 
     for kind, obj in made:
         client.create(kind, obj)
     client.update(RESOURCECLAIMS, granted, subresource="status")
+
+
+def test_who_may_say_what_about_a_claims_devices(client: Client, ns: str, server: APIServer) -> None:
+    """An account with the plain right to `resourceclaims/status` may neither bind claims nor speak for drivers."""
+    field = {"key": "metadata.name", "operator": "In", "values": ["n1"]}
+    results = [{"request": "r", "driver": f"{name}.example.com", "pool": "p", "device": "x"} for name in ("a", "b")]
+    allocation = {"devices": {"results": results}, "nodeSelector": {"nodeSelectorTerms": [{"matchFields": [field]}]}}
+    wire = Wire(server.url, server.ca_file, server.token)
+    made = client.create(RESOURCECLAIMS, claim("c", request(count=2), namespace=ns))
+    held = client.update(RESOURCECLAIMS, {**made, "status": {"allocation": allocation}}, subresource="status")
+
+    def granted(name: str, **rule: list[str]) -> None:
+        client.create(ROLES, new_object(ROLES, name, ns, rules=[{"apiGroups": ["resource.k8s.io"], **rule}]))
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        subject = {"kind": "ServiceAccount", "name": "driver", "namespace": ns}
+        client.create(ROLEBINDINGS, new_object(ROLEBINDINGS, name, ns, subjects=[subject], roleRef=ref))
+
+    def said(node: str, **status: Any) -> str:
+        """What the account, being on this node, is told when it writes this into the status."""
+        headers = {
+            "Impersonate-User": f"system:serviceaccount:{ns}:driver",
+            "Impersonate-Extra-authentication.kubernetes.io%2fnode-name": node,
+        }
+        now = client.get(RESOURCECLAIMS, "c", ns)
+        body = {**now, "status": {**held["status"], **status}}
+        answer = wire("PUT", f"{RESOURCECLAIMS.path(ns, 'c')}/status", body, headers=headers)
+        return str(answer.body.get("message", "")) if answer.status != 200 else ""
+
+    def device(driver: str) -> list[Obj]:
+        return [{"driver": f"{driver}.example.com", "pool": "p", "device": "x", "data": {"a": 1}}]
+
+    granted("status", resources=["resourceclaims/status"], verbs=["update"])
+    eventually(lambda: "cannot associated-node:update resource" in said("n1", devices=device("a")))
+    assert "cannot arbitrary-node:update resource" in said("n2", devices=device("a"))
+    reserved = [{"resource": "pods", "name": "p", "uid": "u"}]
+    assert 'resource="resourceclaims/binding", verb="update" permission' in said("n1", reservedFor=reserved)
+    mine = {"resources": ["resourceclaims/driver"], "resourceNames": ["a.example.com"]}
+    granted("driver", verbs=["associated-node:update"], **mine)
+    eventually(lambda: said("n1", devices=device("a")) == "")
+    assert "b.example.com" in said("n1", devices=[*device("a"), *device("b")])
+    assert "cannot arbitrary-node:update resource" in said("n2", devices=[])
 
 
 def test_a_quota_of_devices_counts_the_worst_case(client: Client, ns: str) -> None:
