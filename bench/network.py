@@ -94,13 +94,17 @@ def _changes(profile: Profile, client: Client, namespace: str) -> list[Figure]:
     time.sleep(3)
     taken = []
     with contextlib.closing(_Rules(profile)) as rules:
-        for number in range(_CHANGES):
-            address = f"10.255.0.{number + 1}"
-            time.sleep(0 if number else 3)  # nft reads every table before it listens
+
+        def change(address: str, timeout: float) -> float:
             began = time.monotonic()
             client.patch(ENDPOINTSLICES, "s7-1", {"endpoints": [{"addresses": [address]}]}, namespace)
-            taken.append(rules.wait(address) - began)
+            return rules.wait(address, timeout) - began
+
+        listening = (change(f"10.255.2.{n}", 1.0) < float("inf") for n in range(1, 60))
+        any(listening)  # nft reads every table before it listens
+        for number in range(_CHANGES):
             time.sleep(0.3)
+            taken.append(change(f"10.255.0.{number + 1}", 30.0))
     note = f"{_SERVICES} Services, {_SERVICES * _ENDPOINTS} endpoints, {len(rules.tables)} tables"
     return seconds("Service change in every node's table", taken, note)
 

@@ -30,6 +30,7 @@ from kubelet.image_gc import ImageCollector, image_disk
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
 from kubelet.network.dns import DNSServer
+from kubelet.network.health_ports import HealthPorts
 from kubelet.network.host_ports import HostPort, host_ports
 from kubelet.network.pod_network import DockerPodNetwork, NodeNetwork, OwnPodNetwork, PodNetwork
 from kubelet.network.policy_agent import PolicyAgent
@@ -130,7 +131,7 @@ class Kubelet:
         def service_env(pod: Obj) -> dict[str, str]:
             return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
 
-        self.extras: list[ServiceProxy | DNSServer | PolicyAgent] = []
+        self.extras: list[ServiceProxy | DNSServer | HealthPorts | PolicyAgent] = []
         self.isolate: Callable[[Obj, str], None] = lambda pod, ip: None
         self.pages: dict[tuple[str, ...], Callable[[], str]] = {}  # what parts of this kubelet publish besides
         if options.service_proxy:
@@ -159,7 +160,7 @@ class Kubelet:
             proxy = ServiceProxy(self.informers, scope, clock)
             pods.add_handler(lambda old, new: proxy.changed() if host_ports((old,)) != host_ports((new,)) else None)
             nodes.add_handler(lambda old, new: proxy.changed())
-            self.extras += [dns, proxy]
+            self.extras += [dns, proxy, HealthPorts(self.informers, options.node_name, options.node_ip)]
 
         def devices_changed() -> None:
             self.agent.changed()
