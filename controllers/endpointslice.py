@@ -9,6 +9,7 @@ Upstream: pkg/controller/endpointslice, staging/src/k8s.io/endpointslice/reconci
 from collections import defaultdict
 from collections.abc import Iterable
 
+from controllers import topology_hints
 from controllers.children import Expectations, create_once
 from controllers.context import Context
 from controllers.endpointslice_plan import MANAGED_BY, SERVICE_NAME, plan
@@ -29,6 +30,7 @@ from minikube_py.api import errors
 from minikube_py.api.gvr import ENDPOINTSLICES, NODES
 from minikube_py.api.meta import (
     is_terminating,
+    key_of,
     labels_of,
     name_of,
     namespace_of,
@@ -49,7 +51,7 @@ def build(context: Context) -> Controller:
     reconciler = EndpointSlice(context)
     controller = Controller(reconciler, workers=2, clock=context.clock)
     controller.watch(reconciler.behind.services).watch(reconciler.behind.pods, reconciler.behind.keys_of_pod)
-    return controller.watch(reconciler.slices, _service_of).watch(reconciler.nodes, lambda node: ())
+    return controller.watch(reconciler.slices, _service_of).watch(reconciler.nodes, reconciler.keys_of_node)
 
 
 def _service_of(slice_: Obj) -> Iterable[str]:
@@ -99,7 +101,22 @@ class EndpointSlice:
         wanted: dict[tuple[Port, ...], list[Obj]] = defaultdict(list)
         for pod in self.behind.of(service):
             wanted[ports(service, pod)].append(self._endpoint(service, pod))
+        if topology_hints.is_wanted(service):
+            self._spread([e for group in wanted.values() for e in group])
         return wanted
+
+    def _spread(self, endpoints: list[Obj]) -> None:
+        """Hints by the zones' parts of the CPUs, in place of any others."""
+        ready = sorted((e for e in endpoints if e["conditions"]["ready"]), key=lambda e: str(e["addresses"]))
+        meant = topology_hints.zones([e.get("zone", "") for e in ready], topology_hints.shares(self.nodes.list()))
+        for endpoint, zone in zip(ready, meant or [""] * len(ready), strict=True):
+            endpoint.pop("hints", None)
+            if zone:
+                endpoint["hints"] = {"forZones": [{"name": zone}]}
+
+    def keys_of_node(self, _node: Obj) -> Iterable[str]:
+        """The Services whose hints follow the nodes."""
+        return [key_of(service) for service in self.behind.services.list() if topology_hints.is_wanted(service)]
 
     def _endpoint(self, service: Obj, pod: Obj) -> Obj:
         endpoint: Obj = {"addresses": [pod_ip(pod)], "conditions": conditions(service, pod), "targetRef": target(pod)}
