@@ -253,7 +253,7 @@ class Kubelet:
         options, clock, runtime, manager = self.options, self.clock, self.runtime, self.manager
         groups = cgroups.of(options, info)
         groups.prepare_node(options)
-        objects = ObjectCache(client, clock, options.sync_frequency)
+        objects, tokens = ObjectCache(client, clock, options.sync_frequency), TokenCache(client, clock)
         watches = 0 if runtime.name == "simulated" else 64  # thousands of simulated nodes share a process
         images = Images(runtime, clock, options.image_backoff, options.crash_backoff_max)
         self.drivers = Drivers(client, options.node_name, options.root_dir, clock)
@@ -263,6 +263,7 @@ class Kubelet:
             self.informers,
             self.events,
             objects,
+            tokens,
             clock,
             self.agent.node,
             manager.pods,
@@ -283,7 +284,7 @@ class Kubelet:
             sandboxes=Sandboxes(options, runtime, self.network, groups, self.isolate),
             volumes=self.storage.manager,
             objects=objects, watches=ObjectWatches(self.informers, objects, manager.refresh, limit=watches),
-            tokens=TokenCache(client, clock), images=images, devices=self.devices, claims=claims,
+            tokens=tokens, images=images, devices=self.devices, claims=claims,
             terminator=Terminator(runtime, clock),
             starter=Starter(options, info, groups, runtime, images, objects, self.devices, claims, service_env, clock),
             restarts=Backoff(clock, options.crash_backoff, options.crash_backoff_max),

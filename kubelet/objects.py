@@ -9,8 +9,9 @@ Upstream: pkg/kubelet/util/manager (cache based), pkg/kubelet/token.
 import random
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from minikube_py.api.clock import Clock, parse_rfc3339
+from minikube_py.api.clock import Clock, parse_rfc3339, rfc3339
 from minikube_py.api.errors import APIError, NotFound, ServiceUnavailable
 from minikube_py.api.gvr import (
     CONFIGMAPS,
@@ -116,20 +117,28 @@ class TokenCache:
 
     def get(self, pod: Obj, audience: str, seconds: int) -> str:
         """A token bound to the pod. Raises APIError when none can be had and the last one has expired."""
+        return self._token(pod, audience, seconds).text
+
+    def status(self, pod: Obj, audience: str, seconds: int) -> Obj:
+        """As `get`, with when it expires: the status of a TokenRequest."""
+        token = self._token(pod, audience, seconds)
+        return {"token": token.text, "expirationTimestamp": rfc3339(datetime.fromtimestamp(token.expires, UTC))}
+
+    def _token(self, pod: Obj, audience: str, seconds: int) -> _Token:
         key = (pod["metadata"]["uid"], audience, seconds)
         with self._lock:
             held = self._tokens.get(key)
         if held and not self._due(held):
-            return held.text
+            return held
         try:
             fresh = self._request(pod, audience, seconds)
         except APIError:
             if held and held.expires > self._clock.time():
-                return held.text
+                return held
             raise
         with self._lock:
             self._tokens[key] = fresh
-        return fresh.text
+        return fresh
 
     def forget(self, uid: str) -> None:
         with self._lock:

@@ -282,11 +282,11 @@ def _requests(attributes: Attributes, node: str) -> None:
 
 
 def _volumes(attributes: Attributes, node: str) -> None:
-    """Local volumes made for this node, and only to say that their data is gone."""
+    """Local volumes made for this node, and only to say that their data is complete, or gone."""
     new, old = attributes.obj or {}, attributes.old or {}
     labels = (old.get("metadata") or {}).get("labels") or {}
     if attributes.verb != UPDATE or labels.get(NODE_LABEL) != node or new.get("spec") != old.get("spec"):
-        raise attributes.forbidden(f'node "{node}" can only release volumes that are on its own disk')
+        raise attributes.forbidden(f'node "{node}" can only report on and release volumes that are on its own disk')
 
 
 _RULES: dict[str, Callable[[Attributes, str], None]] = {

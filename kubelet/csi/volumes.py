@@ -2,7 +2,8 @@
 
 Who calls it: `volumes.persistent_volumes`. Invariants: what a driver is asked is written down (`vol_data.json`) before it is
 asked, below the pod's directory for a publish and below `plugins/kubernetes.io/csi` for a stage, so a kubelet killed anywhere
-knows what there is to undo; a volume is unstaged when no pod's directory mentions it any more.
+knows what there is to undo; a volume is unstaged when no pod's directory mentions it any more;
+a driver that wants it is asked to publish again from time to time, with fresh tokens.
 Upstream: pkg/volume/csi/{csi_mounter,csi_attacher,csi_block}.go.
 """
 
@@ -12,6 +13,7 @@ import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,15 +28,21 @@ from minikube_py.api.meta import name_of, namespace_of, uid_of
 from minikube_py.api.types import Obj
 
 Getter = Callable[[str, str, str], Obj | None]
+TokenGetter = Callable[[Obj, str, int], Obj]
+"""(pod, audience, seconds) → the status of a TokenRequest bound to the pod."""
 _DATA, _PLUGIN = "vol_data.json", "kubernetes.io~csi"
 _EPHEMERAL, _PERSISTENT = "Ephemeral", "Persistent"
+_TOKENS = "csi.storage.k8s.io/serviceAccount.tokens"
 
 
 class CSIVolumes:
     """`get` reads CSIDrivers, VolumeAttachments and Secrets; `changed` is called when `in_use` may have changed."""
 
-    def __init__(self, root: Path, node: str, drivers: Drivers, get: Getter, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, root: Path, node: str, drivers: Drivers, get: Getter, token: TokenGetter, changed: Callable[[], None]
+    ) -> None:
         self._root, self._node, self._drivers, self._get, self._changed = root, node, drivers, get, changed
+        self._token = token
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     # -- up -----------------------------------------------------------------------------------------------------------
@@ -92,12 +100,24 @@ class CSIVolumes:
             directory.mkdir(parents=True, exist_ok=True)
             _note(directory, driver.name, volume.handle)
             self._changed()
-            driver.publish(volume, staging, target)
+            driver.publish(self._with_tokens(volume, settings, pod), staging, target)
             if fresh and _gives(settings, driver, volume):
                 policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
                 assert volume.group is not None
                 persistent.give(target, volume.group, policy)
         return target
+
+    def _with_tokens(self, volume: Volume, settings: Obj, pod: Obj) -> Volume:
+        """The volume with the pod's tokens for the audiences that the driver asks for. Raises APIError."""
+        wanted = [
+            (r.get("audience") or "", r.get("expirationSeconds") or 3600) for r in settings.get("tokenRequests") or ()
+        ]
+        if not wanted:
+            return volume
+        told = {_TOKENS: json.dumps({audience: self._token(pod, audience, seconds) for audience, seconds in wanted})}
+        if settings.get("serviceAccountTokenInSecrets"):
+            return replace(volume, publish_secrets={**volume.publish_secrets, **told})
+        return replace(volume, context={**volume.context, **told})
 
     def _settings(self, driver: str, mode: str) -> Obj:
         """The spec of the CSIDriver, {} when the driver has none. Raises VolumeError for a mode it does not do."""

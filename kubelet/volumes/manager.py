@@ -47,8 +47,9 @@ class VolumeManager:
         return ready
 
     def changes(self, pod: Obj) -> bool:
-        """Whether the pod has volumes that may change while it runs: projected ones in contents, claims in size."""
-        return any(is_projected(volume) for volume in pod["spec"].get("volumes") or []) or any(v.claims_of(pod))
+        """Whether the pod has volumes that may change while it runs: in contents, in size, or as their driver likes."""
+        volumes = pod["spec"].get("volumes") or []
+        return any(is_projected(volume) or volume.get("csi") for volume in volumes) or any(v.claims_of(pod))
 
     def _one(self, pod: Obj, volume: Obj, sources: Sources) -> Ready:
         claim = next((claim for claim in v.claims_of(pod) if claim.volume is volume), None)

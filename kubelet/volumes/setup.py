@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubelet.csi.drivers import Drivers
 from kubelet.csi.volumes import CSIVolumes
-from kubelet.objects import ObjectCache
+from kubelet.objects import ObjectCache, TokenCache
 from kubelet.options import Options
 from kubelet.plugin_watcher import Handler, PluginWatcher
 from kubelet.volumes.claims import Claims
@@ -29,8 +29,8 @@ class Storage:
 
     def __init__(
         self, options: Options, client: Client, informers: SharedInformers, recorder: EventRecorder, objects: ObjectCache,
-        clock: Clock, node: Callable[[], Obj], pods: Callable[[], Iterable[Obj]], changed: Callable[[], None],
-        plugins: Mapping[str, Handler],
+        tokens: TokenCache, clock: Clock, node: Callable[[], Obj], pods: Callable[[], Iterable[Obj]],
+        changed: Callable[[], None], plugins: Mapping[str, Handler],
     ) -> None:  # fmt: skip
         root, expansion = Path(options.root_dir), Expansion(client, recorder)
         local = LocalVolumes(client, informers, expansion, options.root_dir, options.node_name)
@@ -41,7 +41,7 @@ class Storage:
             waits = plural == "volumeattachments" and not ((known or {}).get("status") or {}).get("attached")
             return objects.get(plural, namespace, name, clock.monotonic()) if waits else known
 
-        self.csi = CSIVolumes(root, options.node_name, drivers, get, changed)
+        self.csi = CSIVolumes(root, options.node_name, drivers, get, tokens.status, changed)
         claims = Claims(objects, clock, node, pods)
         self.manager = VolumeManager(root, clock, PersistentVolumes(root, claims, local, self.csi, expansion))
         self._loop = local.controller()

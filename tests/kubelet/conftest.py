@@ -168,7 +168,7 @@ class Nodes:
     def get(self, pod: Obj) -> Obj:
         return self.client.get(PODS, pod["metadata"]["name"], pod["metadata"]["namespace"])
 
-    def wait(self, pod: Obj, check: Callable[[Obj], Any], timeout: float = 30.0, what: str = "") -> Obj:
+    def wait(self, pod: Obj, check: Callable[[Obj], Any], timeout: float = 90.0, what: str = "") -> Obj:
         """The pod, once `check(pod)` holds."""
 
         def probe() -> Obj | None:
@@ -181,10 +181,10 @@ class Nodes:
             raise AssertionError(f"{error}; status: {self.get(pod).get('status')}") from None
         return result
 
-    def wait_phase(self, pod: Obj, phase: str, timeout: float = 30.0) -> Obj:
+    def wait_phase(self, pod: Obj, phase: str, timeout: float = 90.0) -> Obj:
         return self.wait(pod, lambda p: p.get("status", {}).get("phase") == phase, timeout, f"phase {phase}")
 
-    def wait_gone(self, pod: Obj, timeout: float = 30.0) -> None:
+    def wait_gone(self, pod: Obj, timeout: float = 90.0) -> None:
         def gone() -> bool:
             try:
                 return bool(self.get(pod)["metadata"]["uid"] != pod["metadata"]["uid"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from minikube_py.api.gvr import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    SERVICEACCOUNTS,
     STORAGECLASSES,
+    TOKENREVIEWS,
     VOLUMEATTACHMENTS,
     new_object,
 )
@@ -66,7 +69,7 @@ def driver(nodes: Nodes, node: Options, namespace: str, tmp_path: Path) -> Itera
     spec = {"attachRequired": False, "podInfoOnMount": True, "volumeLifecycleModes": ["Persistent", "Ephemeral"]}
     nodes.client.create(CSIDRIVERS, new_object(CSIDRIVERS, name, spec={**spec, "fsGroupPolicy": "File"}))
     one.start()
-    eventually(lambda: name in _listed(nodes, node), what="the driver in the CSINode")
+    eventually(lambda: name in _listed(nodes, node), 60, what="the driver in the CSINode")
     yield one
     one.stop()
     nodes.client.delete(CSIDRIVERS, name)
@@ -86,7 +89,7 @@ def test_a_driver_registers_and_leaves(nodes: Nodes, node: Options, driver: Driv
     assert entry == {"name": driver.name, "nodeID": node.node_name, "topologyKeys": [key], "allocatable": {"count": 16}}
     assert nodes.client.get(NODES, node.node_name)["metadata"]["labels"][key] == node.node_name
     driver.stop()
-    eventually(lambda: driver.name not in _listed(nodes, node))
+    eventually(lambda: driver.name not in _listed(nodes, node), 60)
 
 
 def test_staged_published_and_undone(
@@ -121,16 +124,45 @@ def test_volumes_of_the_pod_itself(nodes: Nodes, node: Options, namespace: str, 
     assert not list(tmp_path.iterdir()), "it lived as long as its pod"
 
 
+@pytest.mark.parametrize("in_secrets", [False, True])
+def test_tokens_for_the_driver(nodes: Nodes, node: Options, namespace: str, driver: Driver, in_secrets: bool) -> None:
+    """Of the pod, for the audience the driver asks for; told again and again to a driver that wants that."""
+    nodes.client.delete(CSIDRIVERS, driver.name)
+    spec = {
+        "attachRequired": False, "tokenRequests": [{"audience": "vault", "expirationSeconds": 900}],
+        "requiresRepublish": True, "serviceAccountTokenInSecrets": in_secrets,
+    }  # fmt: skip
+    nodes.client.create(CSIDRIVERS, new_object(CSIDRIVERS, driver.name, spec=spec))
+    nodes.client.create(SERVICEACCOUNTS, new_object(SERVICEACCOUNTS, "default", namespace))
+    bound(nodes, namespace, "data", _source(driver, "vol-5"))
+    made = pod(nodes, node, namespace, "sleep 3600", serviceAccountName="default")
+    nodes.wait(made, is_ready)
+
+    def published() -> list[Obj]:
+        requests = [request for call, request in driver.service.calls if call == "NodePublishVolume"]
+        key = "csi.storage.k8s.io/serviceAccount.tokens"
+        told = [dict(request.secrets if in_secrets else request.volume_context) for request in requests]
+        return [json.loads(one[key])["vault"] for one in told]
+
+    eventually(lambda: len(published()) > 2, what="published anew")
+    asked = {"token": published()[-1]["token"], "audiences": ["vault"]}
+    review = {"apiVersion": TOKENREVIEWS.api_version, "kind": TOKENREVIEWS.kind, "spec": asked}
+    status = nodes.client.create(TOKENREVIEWS, review)["status"]
+    assert status["authenticated"] and status["user"]["username"] == f"system:serviceaccount:{namespace}:default"
+    assert published()[-1]["expirationTimestamp"]
+    assert [call for call, _ in driver.service.calls].count("NodeStageVolume") == 1
+
+
 def test_a_pod_waits_for_its_driver(nodes: Nodes, node: Options, namespace: str, driver: Driver) -> None:
     driver.stop()
-    eventually(lambda: driver.name not in _listed(nodes, node))
+    eventually(lambda: driver.name not in _listed(nodes, node), 60)
     bound(nodes, namespace, "data", _source(driver, "vol-2"))
     waiting = pod(nodes, node, namespace, "sleep 3600")
     eventually(lambda: f"driver name {driver.name} not found in the list of registered" in events(nodes, waiting))
     driver.start()
     nodes.wait(waiting, is_ready)
     driver.stop()
-    eventually(lambda: driver.name not in _listed(nodes, node))
+    eventually(lambda: driver.name not in _listed(nodes, node), 60)
     nodes.delete(waiting)
     driver.start()
     nodes.wait_gone(waiting)
@@ -171,7 +203,7 @@ def test_the_kubelet_restarts_in_between(nodes: Nodes, namespace: str, tmp_path:
     spec = {"attachRequired": False}
     nodes.client.create(CSIDRIVERS, new_object(CSIDRIVERS, driver.name, spec=spec))
     driver.start()
-    eventually(lambda: driver.name in _listed(nodes, options))
+    eventually(lambda: driver.name in _listed(nodes, options), 60)
     bound(nodes, namespace, "data", _source(driver, "vol-4"))
     made = pod(nodes, options, namespace, "sleep 3600")
     nodes.wait(made, is_ready)
@@ -211,11 +243,11 @@ def test_provisioned_attached_and_grown(nodes: Nodes, node: Options, namespace: 
             status = client.get(PERSISTENTVOLUMECLAIMS, "data", namespace)["status"]
             return str(status["capacity"]["storage"])
 
-        eventually(lambda: capacity() == "2Gi", 30)
+        eventually(lambda: capacity() == "2Gi", 60)
         assert "Expand" in driver.made()
         nodes.delete(user)
         nodes.wait_gone(user)
-        eventually(lambda: not _attachments(nodes, driver), 30, what="detached, once the node said it is not in use")
+        eventually(lambda: not _attachments(nodes, driver), 60, what="detached, once the node said it is not in use")
         client.delete(PERSISTENTVOLUMECLAIMS, "data", namespace)
         eventually(lambda: name not in [pv["metadata"]["name"] for pv in client.list(PERSISTENTVOLUMES)["items"]])
     client.delete(STORAGECLASSES, namespace)
