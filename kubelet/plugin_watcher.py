@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from kubelet import grpc_messages
 from minikube_py.api.clock import Clock
 from minikube_py.api.errors import APIError
+from minikube_py.api.messages import classes
 
 _log = logging.getLogger(__name__)
 _PERIOD, _AGAIN, _SECONDS = 1.0, 5.0, 10.0
@@ -30,7 +31,7 @@ RegistrationStatusResponse:
 
 def messages() -> Mapping[str, Any]:
     """The registration API's message classes, by name."""
-    return grpc_messages.classes("pluginregistration", _TEXT)
+    return classes("pluginregistration", _TEXT)
 
 
 class Handler(Protocol):

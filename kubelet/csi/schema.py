@@ -7,7 +7,7 @@ csi.proto (container-storage-interface/spec); fields nobody here needs are left 
 from collections.abc import Mapping
 from typing import Any
 
-from kubelet import grpc_messages
+from minikube_py.api.messages import classes
 
 _TEXT = """
 Empty:
@@ -44,4 +44,4 @@ SINGLE_WRITER_MODES = {**ACCESS_MODES, "ReadWriteOnce": 7, "ReadWriteOncePod": 6
 
 def messages() -> Mapping[str, Any]:
     """Message name → class."""
-    return grpc_messages.classes("csi.v1", _TEXT)
+    return classes("csi.v1", _TEXT)

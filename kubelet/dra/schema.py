@@ -7,7 +7,7 @@ api.proto (k8s.io/kubelet/pkg/apis/dra), which are the same in v1 and v1beta1.
 from collections.abc import Mapping
 from typing import Any
 
-from kubelet import grpc_messages
+from minikube_py.api.messages import classes
 
 _TEXT = """
 Claim: namespace 1 string, uid 2 string, name 3 string
@@ -30,4 +30,4 @@ SERVICES = {
 
 def messages() -> Mapping[str, Any]:
     """Message name → class."""
-    return grpc_messages.classes("k8s.io.kubelet.pkg.apis.dra.v1", _TEXT)
+    return classes("k8s.io.kubelet.pkg.apis.dra.v1", _TEXT)

@@ -8,7 +8,7 @@ Upstream: staging/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto.
 from collections.abc import Mapping
 from typing import Any
 
-from kubelet import grpc_messages
+from minikube_py.api.messages import classes
 
 PACKAGE = "runtime.v1"
 _TEXT = """
@@ -127,4 +127,4 @@ IMAGE_SERVICE = {"ListImages", "ImageStatus", "PullImage", "RemoveImage", "Image
 
 def messages() -> Mapping[str, Any]:
     """Message name → class."""
-    return grpc_messages.classes(PACKAGE, _TEXT)
+    return classes(PACKAGE, _TEXT)
