@@ -73,7 +73,7 @@ class Store:
         self._fields_of, self._clock = fields_of, clock
         self._collections: dict[str, Collection] = {}
         self._lock = threading.RLock()
-        self._moved = threading.Condition(self._lock)
+        self._waiting: list[tuple[int, threading.Condition]] = []
         self._fanouts: list[Fanout] = []
         self._revision = 0
         self._floor = 0
@@ -245,12 +245,17 @@ class Store:
         if self._revision >= revision:
             return True
         deadline = self._clock.monotonic() + timeout
-        with self._moved:
-            while self._revision < revision:
-                left = deadline - self._clock.monotonic()
-                if left <= 0 or not self._clock.wait_on(self._moved, left):
-                    return self._revision >= revision
-        return True
+        with self._lock:
+            waiter = (revision, threading.Condition(self._lock))  # its own: each change would else wake every writer
+            self._waiting.append(waiter)
+            try:
+                while self._revision < revision:
+                    left = deadline - self._clock.monotonic()
+                    if left <= 0 or not self._clock.wait_on(waiter[1], left):
+                        break
+            finally:
+                self._waiting.remove(waiter)
+            return self._revision >= revision
 
     def _wait_for(self, revision: int) -> None:
         if not self._reaches(revision, _CATCH_UP_SECONDS):
@@ -373,7 +378,9 @@ class Store:
                 changed.append((collection, [event for event in events if event is not None]))
             self._publish(changed, changes[-1].revision)
             self._revision = max(self._revision, changes[-1].revision)
-            self._moved.notify_all()
+            for revision, reached in self._waiting:
+                if revision <= self._revision:
+                    reached.notify()
         for collection, _ in changed if self._hooks else ():
             for hook in self._hooks.get(collection.prefix, ()):
                 hook()
