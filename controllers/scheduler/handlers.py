@@ -14,7 +14,7 @@ from controllers.scheduler.podinfo import PodInfo, pod_info
 from controllers.scheduler.queue import SchedulingQueue
 from controllers.scheduler.snapshot import Snapshot
 from minikube_py.api import meta
-from minikube_py.api.resourceclaims import claim_names
+from minikube_py.api.resourceclaims import noted_claims
 from minikube_py.api.types import Obj
 
 _ENDED = ("Succeeded", "Failed")
@@ -42,7 +42,7 @@ def _node_events(old: Obj, new: Obj) -> Iterator[str]:
 
 def _same_question(old: Obj, new: Obj) -> bool:
     """Whether a pending pod's change leaves the scheduling question as it was (status, heartbeats, our own condition)."""
-    if claim_names(old) != claim_names(new):
+    if noted_claims(old) != noted_claims(new):
         return False
     return old["spec"] == new["spec"] and meta.labels_of(old) == meta.labels_of(new)
 

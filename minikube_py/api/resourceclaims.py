@@ -18,23 +18,26 @@ def entries_of(pod: Obj) -> list[Obj]:
     return pod["spec"].get("resourceClaims") or []
 
 
+def noted_claims(pod: Obj) -> list[Obj]:
+    """`status.resourceClaimStatuses`: which claims were made for the pod, and for which entries none is needed."""
+    return (pod.get("status") or {}).get("resourceClaimStatuses") or []
+
+
 def claim_names(pod: Obj) -> dict[str, str]:
     """The names of the pod's claims, as far as they have one, by the names the pod calls them."""
-    noted = (pod.get("status") or {}).get("resourceClaimStatuses") or []
-    made = {entry["name"]: entry.get("resourceClaimName") or "" for entry in noted}
+    made = {entry["name"]: entry.get("resourceClaimName") or "" for entry in noted_claims(pod)}
     names = {e["name"]: e.get("resourceClaimName") or made.get(e["name"], "") for e in entries_of(pod)}
     return {name: claim for name, claim in names.items() if claim}
 
 
 def needs_none(pod: Obj, entry: Obj) -> bool:
     """Whether it was noted in the pod that this entry of `spec.resourceClaims` stands for no claim at all."""
-    noted = (pod.get("status") or {}).get("resourceClaimStatuses") or []
-    return any(one["name"] == entry["name"] and not one.get("resourceClaimName") for one in noted)
+    return any(one["name"] == entry["name"] and not one.get("resourceClaimName") for one in noted_claims(pod))
 
 
 def unmade(pod: Obj) -> str:
     """What stands in the way of a pod whose claims from templates are not all made yet; "" for nothing."""
-    noted = {entry["name"] for entry in (pod.get("status") or {}).get("resourceClaimStatuses") or []}
+    noted = {entry["name"] for entry in noted_claims(pod)}
     waiting = any(not e.get("resourceClaimName") and e["name"] not in noted for e in entries_of(pod))
     return f'pod "{key_of(pod)}": ResourceClaim not created yet' if waiting else ""
 
