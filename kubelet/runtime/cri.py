@@ -51,11 +51,6 @@ _log = logging.getLogger("kubelet.cri")
 DEFAULT_ENDPOINT = "unix:///run/containerd/containerd.sock"
 _UNANSWERED = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "")
 _ROTATION_PERIOD, _PULL_SECONDS = 10.0, 3600.0
-_HINTS: tuple[tuple[str, dict[str, str]], ...] = (
-    (f"/{cri_schema.PACKAGE}.RuntimeService/GetContainerEvents", {}),
-    ("/containerd.services.events.v1.Events/Subscribe", {"containerd-namespace": "k8s.io"}),
-)
-"""Streams that tell when something happened: the CRI's own, and containerd's, whose older versions have only that."""
 
 
 def _fault(error: grpc_messages.CallFailed) -> RuntimeFault:
@@ -355,9 +350,10 @@ class CriRuntime:
         return stream
 
     def _hint(self) -> Iterator[object]:
-        for method, metadata in _HINTS:
+        for method, request, fields, metadata in cri_schema.HINTS:
+            body = cri_schema.messages()[request](**fields).SerializeToString()
             try:
-                yield from self._connection.stream(method, b"", metadata)
+                yield from self._connection.stream(method, body, metadata)
             except grpc_messages.CallFailed as error:
                 if error.code != "UNIMPLEMENTED":
                     raise _fault(error) from error

@@ -100,10 +100,22 @@ PullImageRequest: image 1 ImageSpec, auth 2 AuthConfig
 PullImageResponse: image_ref 1 string
 RemoveImageRequest: image 1 ImageSpec
 RemoveImageResponse:
+SubscribeRequest: filters 1 string[]
+GetContainerEventsRequest:
 ImageFsInfoRequest:
 ImageFsInfoResponse: image_filesystems 1 FilesystemUsage[]
 """  # noqa: E501
 
+HINTS: tuple[tuple[str, str, dict[str, list[str]], dict[str, str]], ...] = (
+    (f"/{PACKAGE}.RuntimeService/GetContainerEvents", "GetContainerEventsRequest", {}, {}),
+    (
+        "/containerd.services.events.v1.Events/Subscribe", "SubscribeRequest",
+        {"filters": [f'topic=="/{topic}"' for topic in ("tasks/exit", "tasks/oom", "containers/delete")]},
+        {"containerd-namespace": "k8s.io"},
+    ),
+)  # fmt: skip
+"""Streams that tell when something happened: the CRI's own, and containerd's, whose older versions have only that. Each: the
+method, its request and that one's fields, metadata. Of what we do ourselves we need not be told."""
 READY = 0
 """PodSandboxState; all else is not ready."""
 CONTAINER_STATES = ("created", "running", "exited", "exited")

@@ -149,9 +149,8 @@ def test_an_image_is_pulled_and_collected(nodes: Nodes, node: Options, namespace
 
 @pytest.mark.parametrize(
     ("starting", "ending"),
-    [("run_sandbox:after:1", "stop_container:before:1"), ("create_container:after:1", "stop_sandbox:after:1"),
-     ("start_container:after:1", "remove:after:1")],
-)  # fmt: skip
+    [("create_container:after:1", "stop_sandbox:after:1"), ("start_container:after:1", "remove:after:1")],
+)
 def test_killed_at_any_call(nodes: Nodes, namespace: str, containerd: Containerd, starting: str, ending: str) -> None:
     options = nodes.options(index=3)
 
