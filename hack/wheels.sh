@@ -11,6 +11,6 @@ for tag in manylinux_2_28 manylinux_2_17 manylinux2014 manylinux_2_5 manylinux1;
 echo "collecting wheels for Python $version"
 if ! echo "$requirements" | "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --only-binary=:all: \
     --python-version "$version" --implementation cp "${tags[@]}" -d build/wheels -r /dev/stdin setuptools wheel 2>build/wheels.log; then
-    # A package without a wheel is built here instead; our own interpreter must then match the image's.
+    # A package without a wheel (etcd3 is one) is built here instead; our own interpreter must then match the image's.
     echo "$requirements" | "$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check -w build/wheels -r /dev/stdin setuptools wheel
 fi

@@ -1,6 +1,6 @@
 """Protobuf without generated code: message classes from a few lines of text.
 
-Who calls it: the kubelet's plugin sockets (`kubelet/grpc_messages.py`) and the API server's etcd backend. Invariants: protobuf
+Who calls it: the kubelet's sockets for plugins and the CRI (`kubelet/grpc_messages.py`). Invariants: protobuf
 is imported with the first call and not before, as it costs memory no other part of a process needs; field numbers are
 the published ones.
 The text has one message per line: `Name: field number type, …`, a type being a scalar, `type[]`, `map` (string to string),
