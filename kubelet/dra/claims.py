@@ -55,12 +55,22 @@ class PodClaims:
         uses = [use for claim in self._claims(pod) for use in _uses(claim)]
         for use in uses:
             self._drivers.get(use.driver)  # before anything is written: nobody need be asked to undo what is not done
+        self._refuse_namesakes(uses)
         self._note(uid_of(pod), uses)
         for driver, group in _by_driver(uses).items():
             with self._locks[driver]:
                 waiting = [use for use in group if use not in self._prepared]
                 answers = self._drivers.get(driver).prepare([use.claim for use in waiting]) if waiting else {}
                 self._prepared.update({use: answers[use.claim.uid] for use in waiting})
+
+    def _refuse_namesakes(self, uses: Sequence[_Use]) -> None:
+        """A claim that was replaced by force may have the new one's devices until its pod has ended. Raises ClaimError."""
+        noted = (use.claim for file in self._pods.glob(f"*/{_FILE}") for use in _read(file))
+        here = {(claim.namespace, claim.name): claim.uid for claim in noted}
+        for claim in (use.claim for use in uses):
+            old = here.get((claim.namespace, claim.name), claim.uid)
+            if old != claim.uid:
+                raise ClaimError(f"old ResourceClaim with same name {claim.name} and different UID {old} still exists")
 
     def _claims(self, pod: Obj) -> Iterator[Obj]:
         """The pod's claims, each once. Raises ClaimError for one that it must not use."""

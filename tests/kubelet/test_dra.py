@@ -196,6 +196,35 @@ def test_a_driver_that_fails_before_and_after_its_work(
     assert call == "unprepare" or "failed for ResourceClaim c: made up: before" in events(nodes, user)
 
 
+def test_a_claim_replaced_by_force_waits_for_the_end_of_the_old_one(
+    nodes: Nodes, namespace: str, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, blocked = driver.service.unprepare, [True]
+
+    def refusing(asked: Any) -> Any:
+        if blocked:
+            raise OSError("made up: busy")
+        return original(asked)
+
+    driver.stop()
+    monkeypatch.setattr(driver.service, "unprepare", refusing)
+    driver.start()
+    eventually(driver.registered)
+    _create_claim(nodes, namespace, "c")
+    old = pod(nodes, namespace, "sleep 3600", "c")
+    nodes.wait(old, is_ready)
+    nodes.delete(old, grace_period_seconds=0)
+    nodes.client.delete(RESOURCECLAIMS, "c", namespace)
+    eventually(lambda: not nodes.client.list(RESOURCECLAIMS, namespace)["items"])
+    _create_claim(nodes, namespace, "c")
+    new = pod(nodes, namespace, "sleep 3600", "c")
+    eventually(lambda: "old ResourceClaim with same name c and different UID" in events(nodes, new))
+    blocked.clear()
+    nodes.wait(new, is_ready)
+    nodes.delete(new)
+    nodes.wait_gone(new)
+
+
 def test_a_claim_that_is_not_for_the_pod(nodes: Nodes, gpu_node: Options, namespace: str) -> None:
     _create_claim(nodes, namespace, "c")
     entries = [{"name": "c", "resourceClaimName": "c"}]
