@@ -10,11 +10,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+from minikube_py.api.clock import REAL
 from minikube_py.ingress.haproxy import Configuration
 
 log = logging.getLogger(__name__)
 
-_GRACE = 25.0
+_GRACE, _HEARD, _ATTEMPTS = 25.0, 2.0, 5
 
 
 class HAProxy:
@@ -37,14 +38,35 @@ class HAProxy:
             log.error("HAProxy refuses the new configuration, the old one stays: %s", checked.stderr.strip())
             return False
         Path(self._path("new.cfg")).replace(self._path("haproxy.cfg"))
-        if self._process is not None and self._alive():
-            self._process.send_signal(signal.SIGUSR2)
-        else:
-            self._process = subprocess.Popen(["haproxy", "-W", "-db", "-f", self._path("haproxy.cfg")])
+        self._load()
         for old in (self._current.files.keys() if self._current else ()) - wanted.files.keys():
             Path(self._path(old)).unlink(missing_ok=True)
         self._current = wanted
         return True
+
+    def _load(self) -> None:
+        """Start it, or have it read its file again. A master that loads may miss a signal: a new worker shows it heard."""
+        before = self._workers()
+        for _ in range(_ATTEMPTS):
+            if self._process is not None and self._alive():
+                self._process.send_signal(signal.SIGUSR2)
+            else:
+                self._process = subprocess.Popen(["haproxy", "-W", "-db", "-f", self._path("haproxy.cfg")])
+            deadline = REAL.monotonic() + _HEARD
+            while REAL.monotonic() < deadline:
+                if self._workers() - before:
+                    return
+                REAL.sleep(0.02)
+        log.error("HAProxy does not load its configuration")
+
+    def _workers(self) -> set[str]:
+        if self._process is None or not self._alive():
+            return set()
+        pid = self._process.pid
+        try:
+            return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        except OSError:  # it has just ended
+            return set()
 
     def stop(self) -> None:
         """Take no more connections, finish those there are."""

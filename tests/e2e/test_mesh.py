@@ -114,9 +114,8 @@ def mesh(cluster: Cluster) -> Iterator[Mesh]:
     yield one
     cluster.kubectl("delete", "namespace", IN, OUT, "--wait=false")
     cluster.minikube("addon", "disable", "mesh")
-    for kind in ("crd", "clusterrole", "clusterrolebinding", "mutatingwebhookconfiguration"):
-        assert not cluster.kubectl("get", kind, "-o", "name", "-l", "minikube-py.io/addon=mesh")
-    harness.eventually(lambda: not cluster.kubectl("get", "ns", "-o", "name", "-l", "minikube-py.io/addon=mesh"), 60)
+    kinds = "crd,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,namespace"
+    harness.eventually(lambda: not cluster.kubectl("get", kinds, "-o", "name", "-l", "minikube-py.io/addon=mesh"), 60)
     harness.eventually(lambda: "mesh-" not in cluster.kubectl("get", "csr", "-o", "name"))
 
 
