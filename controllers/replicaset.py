@@ -58,11 +58,14 @@ class ReplicaSet:
             self.pods.forget(key)
             return None
         fresh = self.pods.expectations.met(key)
-        unfinished = self.pods.of(rs, lambda pod: not is_finished(pod))
-        active = [pod for pod in unfinished if is_active(pod)]
+        unfinished, active = self._pods(rs)
         failure: tuple[str, Exception] | None = None
-        if fresh and not is_terminating(rs):
+        if fresh and not is_terminating(rs) and len(active) != int(rs["spec"].get("replicas", 1)):
             failure = self._manage(key, rs, active)
+            if failure is None:
+                if not self.pods.expectations.met(key):
+                    return UNSEEN_RETRY  # the status follows when what was done shows: one write instead of two
+                unfinished, active = self._pods(rs)
         status = self._status(rs, active, len(unfinished) - len(active), failure)
         write_status(self._client, self._row.res, rs, status, ("replicas", "observedGeneration", "terminatingReplicas"))
         if failure is not None:
@@ -70,6 +73,11 @@ class ReplicaSet:
         if not fresh:
             return UNSEEN_RETRY
         return next_available(active, int(rs["spec"].get("minReadySeconds") or 0), self._clock.now())
+
+    def _pods(self, rs: Obj) -> tuple[list[Obj], list[Obj]]:
+        """Its pods that have not ended; those of them that are not being deleted."""
+        unfinished = self.pods.of(rs, lambda pod: not is_finished(pod))
+        return unfinished, [pod for pod in unfinished if is_active(pod)]
 
     def _manage(self, key: str, rs: Obj, active: list[Obj]) -> tuple[str, Exception] | None:
         """Create or delete pods until there are enough. Out: None, or (reason, error) of what went wrong."""

@@ -74,7 +74,9 @@ class Informer:
 
     def wait_synced(self, timeout: float | None = None) -> bool:
         """Wait until the first list is held and told; False when the timeout (seconds) passed."""
-        return self._synced.wait() if timeout is None else self._clock.wait(self._synced, timeout)
+        if timeout is None or self._synced.is_set():
+            return self._synced.wait()
+        return self._clock.wait(self._synced, timeout)
 
     def get(self, namespace: str, name: str) -> Obj | None:
         return self._store.get(f"{namespace}/{name}" if namespace else name)

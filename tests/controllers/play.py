@@ -140,6 +140,7 @@ class CountingClient(Client):
     def __init__(self, client: Client, disturb: Callable[[int, str, str], str] | None = None) -> None:
         self.__dict__.update(client.__dict__)
         self.writes: list[str] = []
+        self.done: list[str] = []  # those that were not refused
         self._disturb, self._lock = disturb, threading.Lock()
 
     def request(self, method: str, path: str, **kw: Any) -> Any:
@@ -160,6 +161,7 @@ class CountingClient(Client):
             with contextlib.suppress(errors.APIError):
                 super().request(method, path, **kw)
         answer = super().request(method, path, **kw)
+        self.done.append(f"{method} {path}")
         if fault == "lost":
             raise errors.ServiceUnavailable("made up: the answer was lost")
         return answer

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from controllers.deployment_revisions import new_set
@@ -181,3 +182,37 @@ def test_settled_deployments_are_not_written(client: Client, namespace: str) -> 
         before = len(counting.writes)
         time.sleep(2)
         assert not [write for write in counting.writes[before:] if namespace in write]
+
+
+_WRITES = {  # of one Deployment of one replica, from its creation until it is available; events not counted
+    "POST replicasets": 1, "POST pods": 1,
+    "PUT deployments/status": 3,  # its revision, a pod, the pod's readiness
+    "PUT replicasets/status": 2,  # a pod, its readiness
+}  # fmt: skip
+
+
+def test_it_costs_no_more_writes_than_it_has_to(client: Client, namespace: str) -> None:
+    counting, names = CountingClient(client), [f"d{number}" for number in range(10)]
+    with running(counting, "replicaset", "deployment"):
+        for name in names:
+            client.create(DEPLOYMENTS, deployment(name, namespace, 1))
+        for name in names:
+            eventually(lambda name=name: _status_of(client, namespace, name).get("unavailableReplicas") == 1)  # type: ignore[misc]
+        time.sleep(0.3)
+        with Kubelet(client, namespace):
+            for name in names:
+                eventually(_settled(client, namespace, 1, name=name))
+    made = Counter(_kind_of(write) for write in counting.done if f"/{namespace}/" in write)
+    assert set(made) == set(_WRITES)
+    assert all(number <= len(names) * _WRITES[kind] for kind, number in made.items()), made
+
+
+def _status_of(client: Client, namespace: str, name: str) -> Obj:
+    return client.get(DEPLOYMENTS, name, namespace).get("status") or {}
+
+
+def _kind_of(write: str) -> str:
+    """ "PUT /apis/apps/v1/namespaces/n/replicasets/web/status" is "PUT replicasets/status"."""
+    method, _, path = write.partition(" ")
+    plural, _, rest = path.partition("/namespaces/")[2].partition("/")[2].partition("/")
+    return f"{method} {plural}{'/status' if rest.endswith('/status') else ''}"

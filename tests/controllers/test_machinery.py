@@ -57,7 +57,11 @@ def test_a_settled_cluster_is_not_written_to(fresh_apiserver: APIServer) -> None
                 (g.DEPLOYMENTS, "web", "availableReplicas", 2), (g.STATEFULSETS, "x", "availableReplicas", 1),
                 (g.DAEMONSETS, "x", "numberAvailable", 1), (g.JOBS, "x", "ready", 1),
             ):  # fmt: skip
-                eventually(lambda r=res, n=name, f=field, w=wanted: _ticks(clock) and _status(client, r, n, f) == w)  # type: ignore[misc]
+
+                def reached(res: g.GVR = res, name: str = name, field: str = field, wanted: int = wanted) -> bool:
+                    return _ticks(clock) and _status(client, res, name, field) == wanted
+
+                eventually(reached, timeout=60, what=f"{res.plural} {name}")
             before = eventually(lambda: _at_rest(counting, clock))
             for _ in range(60):
                 clock.advance(1.0)
