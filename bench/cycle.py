@@ -23,7 +23,7 @@ from minikube_py.client.rest import Client, Config
 _PODS = {500: 2000, 5000: 1000}
 
 
-def _nothing(resource: GVR, namespace: str = "") -> Sequence[Obj]:
+def _nothing(resource: GVR, namespace: str = "", name: str = "") -> Sequence[Obj]:
     return []
 
 

@@ -202,13 +202,14 @@ def _write_some(store: Store, wanted: dict[str, str], chance: random.Random) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("key", "said"),
     [
-        (generate_key("two"), r"was encrypted with key 'one', which the key file does not hold"),
-        (generate_key("one"), r"cannot be decrypted with key 'one': wrong key or damaged"),
+        ("two", r"was encrypted with key 'one', which the key file does not hold"),
+        ("one", r"cannot be decrypted with key 'one': wrong key or damaged"),
     ],
 )
-def test_a_missing_or_wrong_key_is_one_sentence_at_the_start(tmp_path: Path, content: str, said: str) -> None:
+def test_a_missing_or_wrong_key_is_one_sentence_at_the_start(tmp_path: Path, key: str, said: str) -> None:
+    content = generate_key(key)
     (tmp_path / "key").write_text(generate_key("one"))
     store = opened(tmp_path)
     store.create(*secret(1))
