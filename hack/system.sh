@@ -4,6 +4,8 @@ set -euo pipefail
 
 declare -A package=([dockerd]=docker.io [etcd]=etcd-server [nft]=nftables [conntrack]=conntrack [docker-compose]=docker-compose
                     [busybox]=busybox [kubectl]=kubernetes-client [gcc]=gcc [containerd]=containerd [haproxy]=haproxy [victoria-metrics]=victoria-metrics)
+# Where the kernel enforces AppArmor, the engine starts nothing without its parser.
+grep -qs Y /sys/module/apparmor/parameters/enabled && package[apparmor_parser]=apparmor
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
 for program in "${!package[@]}"; do

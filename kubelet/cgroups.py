@@ -10,11 +10,13 @@ Upstream: pkg/kubelet/cm (qos_container_manager_linux.go, pod_container_manager_
 import contextlib
 import glob
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubelet import slices
 from kubelet.options import Options
 from kubelet.qos import cpu_shares, pod_limits, qos_class
 from kubelet.runtime import cgroup_stats
@@ -46,7 +48,7 @@ class Cgroups:
         """What the engine is told as the parent of the pod's containers; "" leaves it to the engine."""
         parts = self._parts(pod)
         if self.driver == "systemd":
-            return _slice(parts)
+            return slices.name(parts)
         return "/" + "/".join(parts) if self.driver == "cgroupfs" else ""
 
     def _parts(self, pod: Obj | None = None) -> list[str]:
@@ -58,10 +60,7 @@ class Cgroups:
 
     def _directory(self, controller: str, parts: list[str]) -> Path:
         """Where the kernel shows a cgroup (of one controller, with version 1)."""
-        top = self.root if self.version == "2" else self.root / controller
-        if self.driver == "systemd":  # a-b-c.slice lies below a-b.slice, which lies below a.slice
-            return top.joinpath(*(_slice(parts[: depth + 1]) for depth in range(len(parts))))
-        return top.joinpath(*parts)
+        return _below(self.root if self.version == "2" else self.root / controller, self.driver, parts)
 
     # --- making
 
@@ -74,34 +73,39 @@ class Cgroups:
         except OSError as error:  # a smaller share than the pods that run already use
             _log.warning("the node's cgroup keeps its limits: %s", error)
 
-    def prepare(self, pod: Obj, pids: int = 0) -> None:
-        """The pod's cgroup with its limits; repeating it sets them anew. Raises OSError when the kernel refuses a limit."""
-        self._write(self._parts(pod), pod_limits(pod, pids))
+    def prepare(self, pod: Obj, pids: int = 0) -> bool:
+        """The pod's cgroup with its limits; repeating it sets them anew. Raises OSError when the kernel refuses a limit.
 
-    def _write(self, parts: list[str], limits: Resources) -> None:
-        if not self.driver:
-            return
-        if not self._make(parts):
-            return
+        Out: False where only the engine can make it, together with the first container.
+        """
+        return self._write(self._parts(pod), pod_limits(pod, pids))
+
+    def _write(self, parts: list[str], limits: Resources) -> bool:
+        made = bool(self.driver) and self._make(parts, limits)
+        if not made and self.driver != "systemd":
+            return False
         files = _files_version2(limits) if self.version == "2" else _files_version1(limits)
         for controller, name, text in files:
             path = self._directory(controller, parts) / name
             if path.exists():
                 path.write_text(text)
+        return made
 
-    def _make(self, parts: list[str]) -> bool:
-        """Whether the cgroup is there. Slices are made by the engine, through systemd."""
+    def _make(self, parts: list[str], limits: Resources) -> bool:
+        """Whether the cgroup is there, or will be in a moment."""
         wanted = [self._directory(controller, parts) for controller in _CONTROLLERS]
-        if self.driver == "cgroupfs":
-            try:
-                for directory in wanted:
-                    if self.version == "2":
-                        self._delegate(directory)
-                    directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                _log.info("no cgroups of our own: %s", error)
-                return False
-        return wanted[0].is_dir()
+        if self.driver == "systemd":
+            weight, there = _weight(limits.cpu_shares), wanted[0].is_dir()
+            return slices.limit(slices.name(parts), limits, weight, self.version, there) or there
+        try:
+            for directory in wanted:
+                if self.version == "2":
+                    self._delegate(directory)
+                directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            _log.info("no cgroups of our own: %s", error)
+            return False
+        return True
 
     def _delegate(self, directory: Path) -> None:
         """Version 2 only: a controller works in a directory when every directory above hands it on."""
@@ -124,20 +128,25 @@ class Cgroups:
     # --- removing
 
     def remove(self, uid: str) -> None:
-        """Remove the cgroup of a pod that is gone; slices are systemd's to remove."""
+        """Remove the cgroup of a pod that is gone."""
         for directory in self._pods(uid):
+            if directory.endswith(".slice"):
+                slices.stop(os.path.basename(directory))
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
 
     def leftovers(self) -> list[str]:
         """The uids of pods that have a cgroup."""
-        return sorted({os.path.basename(directory)[3:] for directory in self._pods("*")})
+        names = (os.path.basename(directory).rpartition("pod")[2] for directory in self._pods("*"))
+        return sorted({name.removesuffix(".slice").replace("_", "-") for name in names})
 
     def _pods(self, uid: str) -> Iterator[str]:
-        own = f"{_PREFIX}/{glob.escape(self.profile)}/{glob.escape(self.node)}"
-        for top in (f"{self.root}/{own}", f"{self.root}/*/{own}"):
-            for level in ("", *(f"{level}/" for level in _LEVELS.values())):
-                yield from glob.iglob(f"{top}/{level}pod{uid}")
+        """The directories of a pod, one per hierarchy ("*" is every pod)."""
+        own = [glob.escape(part) for part in self._parts()]
+        for level in ("", *_LEVELS.values()):
+            parts = [*own, *([level] if level else []), f"pod{uid}"]
+            for top in (self.root, self.root / "*"):
+                yield from glob.iglob(str(_below(top, self.driver, parts)))
 
 
 def of(options: Options, info: Info) -> Cgroups:
@@ -146,16 +155,28 @@ def of(options: Options, info: Info) -> Cgroups:
 
 def remove_all(profile: str, node: str = "", root: Path = ROOT) -> None:
     """Remove every empty cgroup of a profile (or of one of its nodes), deepest first: for `down` and `node remove`."""
-    below = f"{glob.escape(profile)}/{glob.escape(node)}" if node else glob.escape(profile)
-    for place in (f"{root}/{_PREFIX}", f"{root}/*/{_PREFIX}"):
-        for top in glob.glob(f"{place}/{below}"):
+    parts = [_PREFIX, profile, *([node] if node else [])]
+    escaped = [glob.escape(part) for part in parts]
+    for driver in ("cgroupfs", "systemd"):
+        found = [top for place in (root, root / "*") for top in glob.glob(str(_below(place, driver, escaped)))]
+        if found and driver == "systemd":
+            slices.stop(slices.name(parts))
+        for top in found:
             for directory, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
 
 
-def _slice(parts: list[str]) -> str:
-    return "-".join(part.replace("-", "_") for part in parts) + ".slice"
+def _below(top: Path, driver: str, parts: list[str]) -> Path:
+    if driver == "systemd":  # a-b-c.slice lies below a-b.slice, which lies below a.slice
+        return top.joinpath(*(slices.name(parts[: depth + 1]) for depth in range(len(parts))))
+    return top.joinpath(*parts)
+
+
+def _weight(shares: int) -> int:
+    """Version 2's weight: 1…10000 for shares of 2…262144, and 100 for 1024, by the parabola runc and Kubernetes agreed on."""
+    power = math.log2(max(shares, 2))
+    return min(10_000, math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34)))
 
 
 def _files_version1(limits: Resources) -> list[tuple[str, str, str]]:
@@ -169,9 +190,8 @@ def _files_version1(limits: Resources) -> list[tuple[str, str, str]]:
 
 
 def _files_version2(limits: Resources) -> list[tuple[str, str, str]]:
-    weight = 1 + (limits.cpu_shares - 2) * 9999 // 262_142  # the same scale as shares: 2…262144 becomes 1…10000
     return [
-        ("cpu", "cpu.weight", str(weight)),
+        ("cpu", "cpu.weight", str(_weight(limits.cpu_shares))),
         ("cpu", "cpu.max", f"{limits.cpu_quota or 'max'} {limits.cpu_period}"),
         ("memory", "memory.max", str(limits.memory or "max")),
         ("pids", "pids.max", str(limits.pids or "max")),

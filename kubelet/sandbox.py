@@ -40,7 +40,7 @@ class Sandboxes:
         """
         ip = self.address_for(pod)
         write_files(self.options, pod, ip, directory)
-        self.cgroups.prepare(pod, self.options.pod_pids_limit)
+        limited = self.cgroups.prepare(pod, self.options.pod_pids_limit)
         parent = self.cgroups.parent(pod)
         config = sandbox_config(self.options, parent, pod, attempt, ip, self.network.engine_network)
         config = replace(config, runtime_handler=handler)
@@ -49,7 +49,7 @@ class Sandboxes:
         except NameConflict:  # an earlier call that seemed to fail made it after all
             self._remove_leftover(pod, attempt)
             status = self.runtime.run_sandbox(config)
-        if parent.endswith(".slice"):  # made by systemd together with the sandbox
+        if not limited:  # a slice is made by the engine, together with the sandbox, where systemd is out of reach
             self.cgroups.prepare(pod, self.options.pod_pids_limit)
         self.connect(pod, status)
         return status

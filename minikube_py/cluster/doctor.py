@@ -54,6 +54,10 @@ def _program(name: str) -> Callable[[], str]:
     return problem
 
 
+def _apparmor() -> str:
+    return _program("apparmor_parser")() if "apparmor_parser" in host.needed() else ""
+
+
 def _engine() -> str:
     return (
         ""
@@ -128,6 +132,7 @@ CHECKS = (
     Check("root", True, _root),
     Check("state directory", True, _writable),
     Check("Docker Engine", True, _engine),
+    Check("AppArmor's parser", True, _apparmor),
     Check("nft", True, _program("nft")),
     Check("conntrack", False, _program("conntrack")),
     Check("API port", True, _ports),

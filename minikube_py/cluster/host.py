@@ -4,6 +4,7 @@ Who calls it: `up` before anything else, and `doctor`. Invariant: packages are o
 package manager; everything else is looked at, never changed.
 """
 
+import contextlib
 import ipaddress
 import os
 import shutil
@@ -19,6 +20,7 @@ PACKAGES = {
     "nft": "nftables",
     "conntrack": "conntrack",
     "haproxy": "haproxy",
+    "apparmor_parser": "apparmor",
 }
 """Programs that may be needed on the host, and the Debian/Ubuntu package that brings each."""
 
@@ -30,6 +32,15 @@ def is_root() -> bool:
 def which(program: str) -> str | None:
     """The program's path; system directories are searched although a user's PATH may lack them."""
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def needed() -> list[str]:
+    """The programs every node needs. Where the kernel enforces AppArmor the engine starts nothing without its parser."""
+    enforced = Path("/sys/module/apparmor/parameters/enabled")
+    with contextlib.suppress(OSError):
+        if enforced.read_text().startswith("Y"):
+            return ["nft", "conntrack", "apparmor_parser"]
+    return ["nft", "conntrack"]
 
 
 def install(programs: list[str]) -> None:

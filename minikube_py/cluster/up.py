@@ -159,7 +159,7 @@ def _check_host() -> None:
         raise ClusterError("real containers on host processes need Linux; here use: docker compose up")
     if not host.is_root():
         raise ClusterError("building the pod network needs root; run: sudo minikube-py up (or try --runtime simulated)")
-    missing = [program for program in ("nft", "conntrack") if host.which(program) is None]
+    missing = [program for program in host.needed() if host.which(program) is None]
     if missing:
         host.install(missing)
 

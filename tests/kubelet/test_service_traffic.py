@@ -164,7 +164,7 @@ def test_a_pod_is_isolated_before_its_first_packet_and_its_probes_pass(
             return True
 
     harness.eventually(cut, what="the policy")
-    dials = container("main", ["sh", "-c", f"wget -T 1 -q -O /dev/null http://{two.ip}:8080/ && exit 7; exit 3"])
+    dials = container("main", ["sh", "-c", f"timeout 1 wget -q -O /dev/null http://{two.ip}:8080/ && exit 7; exit 3"])
     early = nodes.pod(namespace, pair[0], "early", [dials], restartPolicy="Never")
     ended = nodes.wait_phase(early, "Failed")
     assert ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3, (
