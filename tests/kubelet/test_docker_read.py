@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubelet.runtime import docker_read
-from kubelet.runtime.base import EXITED, RUNNING, Event, Image
+from kubelet.runtime.base import EXITED, RUNNING, Event, Image, Resources
 from minikube_py.api.types import Obj
 
 RECORDED: dict[str, Obj] = json.loads((Path(__file__).parent / "golden" / "engines.json").read_text())
@@ -29,7 +29,7 @@ def test_a_running_container(engine: str) -> None:
     assert status.image_id == (CONFIG if engine == "28.5.2" else MANIFEST)
     assert (status.pid, status.ip) == (found["State"]["Pid"], "172.28.0.2")
     assert status.started_at is not None and status.created_at is not None and status.finished_at is None
-    assert (status.limits.memory, status.limits.cpu_quota, status.limits.cpu_shares) == (64 << 20, 50_000, 512)
+    assert status.limits == Resources(512, 50_000, memory=64 << 20, oom_score_adj=900)
     layer, log = docker_read.places(found)
     assert log.endswith("-json.log")
     assert layer.endswith("/diff") if engine == "28.5.2" else layer == "", "containerd keeps its layers to itself"
