@@ -88,7 +88,7 @@ class PodWorker:
         """Bring the pod closer to what it should be. Out: seconds until it wants to be called again, None = when told."""
         try:
             self.view.look()
-            again = self._end() if self._must_end() else self._live()
+            return self._end() if self._must_end() else self._live()
         except RuntimeUnavailable as error:
             _log.info("pod %s waits: %s", self.pod["metadata"]["name"], error)
             self.view.look_again()
@@ -97,7 +97,6 @@ class PodWorker:
             _log.warning("pod %s: %s", self.pod["metadata"]["name"], error)
             self.view.look_again()
             return self._later()
-        return again
 
     def _later(self) -> float:
         self._trouble += 1
@@ -340,12 +339,9 @@ class PodWorker:
 
     def _conclude(self, ip: str) -> None:
         """Nothing of the pod runs any more: report that, or, when the API object is gone, remove the last traces."""
-        if self._removed:
-            self._vanish()
-        else:
+        if not self._removed:
             self._publish(terminal=True, ip=ip)
-
-    def _vanish(self) -> None:
+            return
         node = self.node
         for status in self.view.observed().everything():
             node.runtime.remove(status.id)

@@ -9,6 +9,7 @@ Upstream: staging/src/k8s.io/apiserver/pkg/storage/cacher, and etcd3/store.go fo
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -349,19 +350,16 @@ class Store:
             if self._closed:
                 return
             try:
-                self._resume()
+                with contextlib.suppress(Compacted):
+                    self._follow()
+                    continue
+                self._load(0)
             except (StoreUnavailable, Compacted) as error:
                 log.warning("the store cannot be followed, trying again: %s", error)
                 self._retry_later()
             except Exception:
                 log.exception("the store cannot be followed, trying again")
                 self._retry_later()
-
-    def _resume(self) -> None:
-        try:
-            self._follow()
-        except Compacted:
-            self._load(0)
 
     def _retry_later(self) -> None:
         self._lost.set()

@@ -8,7 +8,7 @@ snapshot) that one node alone can reach is only provisioned there, as our provis
 
 from functools import cached_property
 
-from controllers.scheduler.framework import Lister
+from controllers.scheduler.framework import Handle, Lister, Plugin, only
 from controllers.scheduler.snapshot import NodeRow
 from minikube_py.api import quantity
 from minikube_py.api import volumes as v
@@ -57,6 +57,18 @@ class Facts:
     def bound_volume(self, claim_name: str) -> Obj | None:
         claim = self.claims.get(claim_name)
         return self.volumes.get(claim["spec"].get("volumeName") or "") if claim else None
+
+
+class VolumePlugin(Plugin):
+    """What the plugins that only look things up have in common."""
+
+    def __init__(self, lister: Lister) -> None:
+        self._lister = lister
+
+    @classmethod
+    def build(cls, handle: Handle, args: Obj) -> Plugin:
+        only(args)
+        return cls(handle.lister)
 
 
 def in_topology(facts: Facts, claim: Obj, node: NodeRow) -> bool:

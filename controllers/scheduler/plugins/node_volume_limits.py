@@ -8,25 +8,16 @@ from typing import ClassVar
 
 from controllers.scheduler import framework as f
 from controllers.scheduler.podinfo import PodInfo
-from controllers.scheduler.volume_facts import Facts
+from controllers.scheduler.volume_facts import Facts, VolumePlugin
 from minikube_py.api import volumes as v
 from minikube_py.api.gvr import CSINODES
 from minikube_py.api.meta import name_of
-from minikube_py.api.types import Obj
 
 
-class NodeVolumeLimits(f.Plugin):
+class NodeVolumeLimits(VolumePlugin):
     name: ClassVar[str] = "NodeVolumeLimits"
     events = frozenset([f.CSI, f.POD_DELETE, f.VOLUME_CLAIM])
     _REFUSED = f.Verdict(name, ("node(s) exceed max volume count",))
-
-    def __init__(self, lister: f.Lister) -> None:
-        self._lister = lister
-
-    @classmethod
-    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
-        f.only(args)
-        return cls(handle.lister)
 
     def pre_filter(self, cycle: f.Cycle) -> f.PreFilter:
         wanted = set(self._volumes(cycle.pod, {}))

@@ -8,25 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from controllers.scheduler import framework as f
-from controllers.scheduler.volume_facts import Facts
+from controllers.scheduler.volume_facts import Facts, VolumePlugin
 from minikube_py.api import volumes as v
-from minikube_py.api.types import Obj
 
 
-class VolumeRestrictions(f.Plugin):
+class VolumeRestrictions(VolumePlugin):
     name: ClassVar[str] = "VolumeRestrictions"
     events = frozenset([f.POD_DELETE, f.NODE_ADD, f.VOLUME_CLAIM])
     _REFUSED = f.Verdict(
         name, ("node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",)
     )
-
-    def __init__(self, lister: f.Lister) -> None:
-        self._lister = lister
-
-    @classmethod
-    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
-        f.only(args)
-        return cls(handle.lister)
 
     def pre_filter(self, cycle: f.Cycle) -> f.PreFilter:
         names = {claim.name for claim in v.claims_of(cycle.pod.pod)}

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from controllers.scheduler import framework as f
-from controllers.scheduler.volume_facts import Facts
+from controllers.scheduler.volume_facts import Facts, VolumePlugin
 from minikube_py.api.meta import labels_of
-from minikube_py.api.types import Obj
 from minikube_py.api.volumes import claims_of
 
 _KEYS = (
@@ -21,18 +20,10 @@ _KEYS = (
 _SEPARATOR = "__"
 
 
-class VolumeZone(f.Plugin):
+class VolumeZone(VolumePlugin):
     name: ClassVar[str] = "VolumeZone"
     events = frozenset([f.NODE_ADD, f.NODE_LABEL, f.VOLUME_CLAIM, f.VOLUME, f.STORAGE_CLASS])
     _REFUSED = f.Verdict(name, ("node(s) had no available volume zone",), unresolvable=True)
-
-    def __init__(self, lister: f.Lister) -> None:
-        self._lister = lister
-
-    @classmethod
-    def build(cls, handle: f.Handle, args: Obj) -> f.Plugin:
-        f.only(args)
-        return cls(handle.lister)
 
     def pre_filter(self, cycle: f.Cycle) -> f.PreFilter:
         names = [claim.name for claim in claims_of(cycle.pod.pod)]
