@@ -161,7 +161,7 @@ def test_an_affinity_for_every_pod_of_the_profile() -> None:
 def test_default_constraints_of_a_profile() -> None:
     default = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
     configured = profile(pluginConfig=[{"name": "PodTopologySpread", "args": {"defaultConstraints": [default]}}])
-    service = {"metadata": {"namespace": "default"}, "spec": {"selector": {"app": "a"}}}
+    service = {"metadata": {"name": "a", "namespace": "default"}, "spec": {"selector": {"app": "a"}}}
     core = Core(
         [node("a", labels={"zone": "1"}), node("b", labels={"zone": "2"})], configured=configured, services=[service]
     )
