@@ -98,25 +98,27 @@ class APIServer:
         return Client(load(kubeconfig_path or self.kubeconfig), user_agent="minikube-py/tests")
 
 
-@pytest.fixture(scope="session")
-def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
-    server = APIServer(tmp_path_factory.mktemp("apiserver"))
+@contextlib.contextmanager
+def running_apiserver(directory: Path) -> Iterator[APIServer]:
+    server = APIServer(directory)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
+    with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
+        yield server
 
 
 @pytest.fixture
 def fresh_apiserver(apiserver_marker: None, tmp_path: Path) -> Iterator[APIServer]:
     """An API server of the test's own, for tests that kill it or count its writes."""
-    server = APIServer(tmp_path)
-    try:
-        server.start()
+    with running_apiserver(tmp_path) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -70,7 +70,8 @@ _AT_A_TIME = 16  # they mostly wait
 def outcomes(request: pytest.FixtureRequest, apiserver: APIServer) -> Iterator[dict[Case, Future[dict[str, int]]]]:
     """What each of the chosen cases, and each undisturbed one, creates: by collection. They run beside each other."""
     client = apiserver.client()
-    chosen = [item.callspec.params for item in request.session.items if "mode" in getattr(item, "fixturenames", ())]  # type: ignore[attr-defined]
+    ours = [item for item in request.session.items if getattr(item, "originalname", "") == test_converges.__name__]
+    chosen = [item.callspec.params for item in ours]  # type: ignore[attr-defined]
     names, modes = ({case[what]: None for case in chosen} for what in ("name", "mode"))
     cases = [(name, mode) for mode in (QUIET, *filter(None, modes)) for name in names]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:

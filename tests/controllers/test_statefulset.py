@@ -147,7 +147,7 @@ def _claims(client: Client, namespace: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(("scaled", "deleted"), [("Retain", "Delete"), ("Delete", "Retain"), ("Delete", "Delete")])
 def test_claims_follow_the_retention_policy(client: Client, namespace: str, scaled: str, deleted: str) -> None:
-    with running(client, "statefulset", "garbage-collector"), Kubelet(client, namespace):
+    with running(client, "statefulset", "garbage-collector", "pvc-protection"), Kubelet(client, namespace):
         policy = {"whenScaled": scaled, "whenDeleted": deleted}
         client.create(STATEFULSETS, _set(namespace, 2, persistentVolumeClaimRetentionPolicy=policy))
         owners = ["StatefulSet/db"] if deleted == "Delete" else []

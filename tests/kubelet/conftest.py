@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -237,11 +238,18 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
 
 
 @pytest.fixture(scope="module")
+def short_path() -> Iterator[Path]:
+    """A directory for nodes: the paths of the sockets below it may have 107 bytes, and pytest's own names are long."""
+    with tempfile.TemporaryDirectory(prefix="mkpy-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
 def nodes(
-    apiserver: APIServer, docker_engine: "docker.DockerClient", bridge: Bridge, tmp_path_factory: pytest.TempPathFactory
+    apiserver: APIServer, docker_engine: "docker.DockerClient", bridge: Bridge, short_path: Path
 ) -> Iterator[Nodes]:
     """Kubelets on real Docker."""
-    made = Nodes(apiserver, bridge, tmp_path_factory.mktemp("nodes"))
+    made = Nodes(apiserver, bridge, short_path)
     try:
         yield made
     finally:
@@ -249,9 +257,9 @@ def nodes(
 
 
 @pytest.fixture(scope="module")
-def simulated(apiserver: APIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+def simulated(apiserver: APIServer, short_path: Path) -> Iterator[Nodes]:
     """Kubelets on the simulated runtime."""
-    made = Nodes(apiserver, None, tmp_path_factory.mktemp("simulated"))
+    made = Nodes(apiserver, None, short_path)
     try:
         yield made
     finally:

@@ -164,8 +164,12 @@ def test_an_engine_that_is_no_good(nodes: Nodes, namespace: str, bridge: Bridge,
     nodes.wait_gone(before, 60)
     nodes.wait_ready(options.node_name)
     assert status_of(nodes.get(during), "main")["restartCount"] == 0
-    own = [c for c in bridge.containers() if uid_of(during) in c["Names"][0]]
-    assert len(own) == 2 and not [c for c in bridge.containers() if uid_of(before) in c["Names"][0]]
+
+    def of(pod: Obj) -> list[Obj]:
+        return [container for container in bridge.containers() if uid_of(pod) in container["Names"][0]]
+
+    assert len(of(during)) == 2
+    harness.eventually(lambda: not of(before), 30, what="the end of the deleted pod's containers")
     nodes.stop(options)
 
 
