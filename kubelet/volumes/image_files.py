@@ -7,12 +7,17 @@ Upstream: pkg/kubelet/kubelet_pods.go (image volumes); there the runtime mounts 
 
 import os
 import shutil
-import tarfile
+import sys
 from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
 
 from kubelet.errors import VolumeError
+
+if sys.version_info >= (3, 12):
+    import tarfile
+else:  # Debian 12's Python 3.11.2 has no extraction filters
+    from backports import tarfile
 
 
 def unpack(path: Path, archive: Iterator[bytes]) -> None:

@@ -110,7 +110,10 @@ def conditions(match: Match) -> list[str]:
 
 
 def _value(condition: Condition) -> str:
-    return f"-m {'str' if condition.kind == EXACT else 'reg'} {quoted(condition.value)}"
+    exact = condition.kind == EXACT
+    if not condition.value:  # HAProxy takes no empty pattern
+        return "-m len 0" if exact else "-m found"
+    return f"-m {'str' if exact else 'reg'} {quoted(condition.value)}"
 
 
 def _backend(route: Route, backends: dict[str, list[str]]) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def _deployment() -> dict[str, object]:
 )  # fmt: skip
 def test_kubectl_and_kctl_show_the_same(measured: Cluster, arguments: tuple[str, ...]) -> None:
     kubectl = measured.run(["kubectl", "top", *arguments], check=False)
-    kctl = measured.run(["python", "-m", "minikube_py.cli.kctl", "top", *arguments], check=False)
+    kctl = measured.run([sys.executable, "-m", "minikube_py.cli.kctl", "top", *arguments], check=False)
     assert kctl.returncode == kubectl.returncode, (kubectl, kctl)
     assert _words(kctl.stdout) == _words(kubectl.stdout), (kubectl, kctl)
     assert kctl.stderr.split() == kubectl.stderr.split()

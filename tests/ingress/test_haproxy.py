@@ -58,6 +58,11 @@ def test_haproxy_accepts_whatever_objects_say(tmp_path_factory: Any, routes: lis
     assert sections.count("frontend") == 2, "nobody writes sections of their own"
 
 
+def test_an_empty_value_is_looked_for_without_a_pattern() -> None:
+    match = Match(headers=(Condition("x-a", ""), Condition("x-b", "", REGEX)))
+    assert haproxy.conditions(match) == ["if { req.hdr(x-a) -m len 0 } { req.hdr(x-b) -m found }"]
+
+
 def test_an_empty_value_changes_nothing() -> None:
     route = Route("r", Match(), (Server("10.0.0.1", 80),), (Change("request-set", "x-a"), Change("path")))
     text = haproxy.write([Listener("http", 8080, (route,))], "/run").text
