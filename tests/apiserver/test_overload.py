@@ -78,7 +78,7 @@ def test_streams_are_counted(wire: Wire, ns: str) -> None:
     ended = f"apiserver_longrunning_requests{{{labels}}} 0\n"
 
     def metrics() -> str:
-        return wire("GET", "/metrics").body.decode()
+        return str(wire("GET", "/metrics").body, "utf-8")
 
     # a stream is counted out just after its client has the answer
     eventually(lambda: all(line in metrics() for line in (answered, ended)), what="a stream that ended, in the metrics")
