@@ -6,11 +6,9 @@ SIGTERM ends the process and leaves every pod running; killed at any point and s
 Upstream: cmd/kubelet/app/server.go.
 """
 
-import ipaddress
 import logging
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +27,7 @@ from kubelet.fleet import names as fleet_names
 from kubelet.image_gc import ImageCollector, image_disk
 from kubelet.images import Images
 from kubelet.lifecycle import Terminator
-from kubelet.network.dns import DNSServer
-from kubelet.network.health_ports import HealthPorts
-from kubelet.network.host_ports import HostPort, host_ports
-from kubelet.network.pod_network import DockerPodNetwork, NodeNetwork, OwnPodNetwork, PodNetwork
-from kubelet.network.policy_agent import PolicyAgent
-from kubelet.network.proxy import ServiceProxy
-from kubelet.network.rules import Scope, table_name
+from kubelet.network.setup import network_services, pod_network
 from kubelet.node import NodeAgent
 from kubelet.node_services import NodeServices
 from kubelet.object_watch import ObjectWatches
@@ -46,9 +38,7 @@ from kubelet.pod_source import PodSource
 from kubelet.probe_action import runner
 from kubelet.probes import Probes
 from kubelet.runtime.base import Info, Runtime, RuntimeUnavailable
-from kubelet.runtime.cri import CriRuntime
-from kubelet.runtime.docker import DockerRuntime
-from kubelet.runtime.simulated import SimulatedRuntime
+from kubelet.runtime.choose import connect, make_runtime
 from kubelet.sandbox import Sandboxes
 from kubelet.server import KubeletServer
 from kubelet.start_container import Starter
@@ -57,15 +47,14 @@ from kubelet.stats.collect import Collector
 from kubelet.stats.handlers import Reports
 from kubelet.status import Verdict
 from kubelet.status_writer import StatusWriter
-from kubelet.unwired import UnwiredPodNetwork
 from kubelet.volumes.setup import Storage
 from minikube_py.api.clock import REAL, Clock
 from minikube_py.api.gvr import NODES, PODS, SERVICES
-from minikube_py.api.meta import labels_of, namespace_of, uid_of
+from minikube_py.api.meta import namespace_of, uid_of
 from minikube_py.api.types import Obj
 from minikube_py.client import termination
 from minikube_py.client.events import EventRecorder
-from minikube_py.client.informer import SharedInformers
+from minikube_py.client.informer import Informer, SharedInformers
 from minikube_py.client.kubeconfig import load
 from minikube_py.client.rest import Client
 
@@ -97,96 +86,28 @@ class Kubelet:
 
     def start(self, ended: threading.Event) -> None:
         """Bring everything up; returns when pods are being run. `ended` cuts the waiting short."""
-        options, clock = self.options, self.clock
+        options = self.options
         Path(options.root_dir, "pods").mkdir(parents=True, exist_ok=True)
         self.network = pod_network(options)
         self.network.ensure_node()
-        config = load(options.kubeconfig)
-        if options.network != "none" and not _is_loopback(config.server):
-            config = replace(config, source_address=options.node_ip)  # so that cutting the node off cuts this too
-        client = Client(config, user_agent=f"minikube-py/kubelet-{options.node_name}")
-        self.runtime, info = connect(self._given_runtime or make_runtime(options, clock), clock, ended)
+        self.client = self._client()
+        self.runtime, info = connect(self._given_runtime or make_runtime(options, self.clock), self.clock, ended)
 
-        self.informers = SharedInformers(client, clock)
-        pods: PodSource = self.informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")
-        nodes = self.informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
-        services = self.informers.of(SERVICES)
-        self.devices: DeviceManager = devices.make(options, info, clock)
-        self.agent: NodeAgent | FleetAgent = NodeAgent(
-            options,
-            client,
-            self.runtime,
-            info,
-            self.devices,
-            nodes,
-            clock,
-            lambda: self.eviction.conditions(),
-            lambda: self.storage.csi.in_use(),
-        )
-        if options.simulated_nodes:
-            pods = FleetPods(self.informers.of(PODS), fleet_names(options))
-            self.agent = FleetAgent(options, client, self.runtime, info, self.devices, self.informers.of(NODES), clock)
-        self.events = EventRecorder(client, "kubelet", clock, options.node_name)
-
-        def service_env(pod: Obj) -> dict[str, str]:
-            return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
-
-        self.extras: list[ServiceProxy | DNSServer | HealthPorts | PolicyAgent] = []
-        self.isolate: Callable[[Obj, str], None] = lambda pod, ip: None
-        self.pages: dict[tuple[str, ...], Callable[[], str]] = {}  # what parts of this kubelet publish besides
-        if options.service_proxy:
-            policies = PolicyAgent(self.informers, options.profile, options.node_name, clock)
-            self.extras, self.isolate = [policies], policies.isolate
-        self.node = self._services(client, info, service_env, StatusWriter(client, pods, clock))
-        meter = Meter(options, self.runtime, self.node.cgroups, clock)
+        pods, nodes = self._register(info)
+        self.network_services = network_services(options, self.informers, pods, nodes, self.agent.node, self.clock)
+        self.node = self._services(info, StatusWriter(self.client, pods, self.clock))
+        meter = Meter(options, self.runtime, self.node.cgroups, self.clock)
         self.eviction = self._eviction(info, meter)
-        manager = self.manager
-        self.static = StaticPods(
-            options, client, pods, clock, self.agent.node, lambda *name: manager.pod(*name) is not None, manager.wake
-        )
-        if options.service_proxy:
-            dns = DNSServer(self.informers, options.node_ip, domain=options.cluster_domain, clock=clock)
-            self.pages["metrics", "dns"] = dns.cache.metrics
-            zone = "topology.kubernetes.io/zone"
+        self.static = self._static_pods(pods)
+        self.devices.start(self._devices_changed)
+        self._serve(info, meter)
 
-            def scope() -> Scope:
-                return proxy_scope(
-                    options,
-                    dns.port,
-                    host_ports(pods.list()),
-                    labels_of(self.agent.node()).get(zone, ""),
-                )
-
-            proxy = ServiceProxy(self.informers, scope, clock)
-            pods.add_handler(lambda old, new: proxy.changed() if host_ports((old,)) != host_ports((new,)) else None)
-            nodes.add_handler(lambda old, new: proxy.changed())
-            self.extras += [dns, proxy, HealthPorts(self.informers, options.node_name, options.node_ip)]
-
-        def devices_changed() -> None:
-            self.agent.changed()
-            holders = self.devices.holders()
-            for pod in self.manager.pods():
-                if uid_of(pod) in holders:
-                    self.manager.wake(uid_of(pod))
-
-        self.devices.start(devices_changed)
-        collector = Collector(options, self.runtime, self.manager, self.node.cgroups, meter.disk_of, clock)
-        reports = Reports(collector, self.runtime, self.manager, info, self.node.probes.counts, self.pages)
-        self.server = KubeletServer(
-            options, self.runtime, self.manager, reports, Gate(client, options.node_name, clock), clock
-        )
-        self.server.start()
-        self.renewals = certificates.Renewals(client, options.node_name, clock)
-        if options.bootstrap_kubeconfig:
-            self.renewals.start(certificates.client_certificate(options))
-        if options.rotate_server_certificates and not options.tls_cert:
-            self.renewals.start(certificates.serving_certificate(options), self.server.renewed)
         self.informers.start()
         self.agent.start()
         if not options.simulated_nodes:
             self.storage.start()
-        for extra in self.extras:
-            extra.start()
+        for part in self.network_services.parts:
+            part.start()
         while not self.informers.wait_synced(1.0):
             if ended.is_set():
                 return
@@ -196,6 +117,64 @@ class Kubelet:
             self.eviction.start()
             self.collector.start()
         _log.info("node %s runs its pods", options.node_name)
+
+    def _client(self) -> Client:
+        options = self.options
+        config = load(options.kubeconfig)
+        if options.network != "none" and not _is_loopback(config.server):
+            config = replace(config, source_address=options.node_ip)  # so that cutting the node off cuts this too
+        return Client(config, user_agent=f"minikube-py/kubelet-{options.node_name}")
+
+    def _register(self, info: Info) -> tuple[PodSource, Informer]:
+        """What follows the API and what speaks for the node. Out: the pods that run here, the Node object for them."""
+        options, client, clock = self.options, self.client, self.clock
+        self.informers = SharedInformers(client, clock)
+        self.devices: DeviceManager = devices.make(options, info, clock)
+        self.events = EventRecorder(client, "kubelet", clock, options.node_name)
+        pods: PodSource = self.informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")
+        nodes = self.informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
+        self.agent: NodeAgent | FleetAgent
+        if options.simulated_nodes:
+            pods = FleetPods(self.informers.of(PODS), fleet_names(options))
+            every_node = self.informers.of(NODES)
+            self.agent = FleetAgent(options, client, self.runtime, info, self.devices, every_node, clock)
+        else:
+            self.agent = NodeAgent(
+                options, client, self.runtime, info, self.devices, nodes, clock,
+                lambda: self.eviction.conditions(), lambda: self.storage.csi.in_use(),
+            )  # fmt: skip
+        return pods, nodes
+
+    def _static_pods(self, pods: PodSource) -> StaticPods:
+        manager = self.manager
+
+        def known(*name: str) -> bool:
+            return manager.pod(*name) is not None
+
+        return StaticPods(self.options, self.client, pods, self.clock, self.agent.node, known, manager.wake)
+
+    def _devices_changed(self) -> None:
+        self.agent.changed()
+        holders = self.devices.holders()
+        for pod in self.manager.pods():
+            if uid_of(pod) in holders:
+                self.manager.wake(uid_of(pod))
+
+    def _serve(self, info: Info, meter: Meter) -> None:
+        """The kubelet's own HTTPS API, and its certificates renewed for as long as it runs."""
+        options, client, clock = self.options, self.client, self.clock
+        collector = Collector(options, self.runtime, self.manager, self.node.cgroups, meter.disk_of, clock)
+        reports = Reports(
+            collector, self.runtime, self.manager, info, self.node.probes.counts, self.network_services.pages
+        )
+        gate = Gate(client, options.node_name, clock)
+        self.server = KubeletServer(options, self.runtime, self.manager, reports, gate, clock)
+        self.server.start()
+        self.renewals = certificates.Renewals(client, options.node_name, clock)
+        if options.bootstrap_kubeconfig:
+            self.renewals.start(certificates.client_certificate(options))
+        if options.rotate_server_certificates and not options.tls_cert:
+            self.renewals.start(certificates.serving_certificate(options), self.server.renewed)
 
     def stop(self) -> None:
         """Let go of everything; pods run on."""
@@ -211,7 +190,7 @@ class Kubelet:
             self.node.statuses,
             self.storage,
             self.drivers,
-            *self.extras,
+            *self.network_services.parts,
         ):
             part.stop()
         self.informers.stop()
@@ -247,10 +226,9 @@ class Kubelet:
         if pulled:
             self.agent.images_changed()
 
-    def _services(
-        self, client: Client, info: Info, service_env: env.ServiceEnv, statuses: StatusWriter
-    ) -> NodeServices:
-        options, clock, runtime, manager = self.options, self.clock, self.runtime, self.manager
+    def _services(self, info: Info, statuses: StatusWriter) -> NodeServices:
+        """Everything a pod's worker uses."""
+        options, client, clock, runtime, manager = self.options, self.client, self.clock, self.runtime, self.manager
         groups = cgroups.of(options, info)
         groups.prepare_node(options)
         objects, tokens = ObjectCache(client, clock, options.sync_frequency), TokenCache(client, clock)
@@ -271,6 +249,11 @@ class Kubelet:
             {PLUGIN_TYPE: self.drivers},
         )
 
+        services = self.informers.of(SERVICES)
+
+        def service_env(pod: Obj) -> dict[str, str]:
+            return env.services(namespace_of(pod), services.list(), pod["spec"].get("enableServiceLinks", True))
+
         def claim(namespace: str, name: str) -> Obj | None:
             return objects.get("resourceclaims", namespace, name, clock.monotonic())
 
@@ -281,7 +264,7 @@ class Kubelet:
 
         return NodeServices(
             options=options, clock=clock, runtime=runtime, network=self.network,
-            sandboxes=Sandboxes(options, runtime, self.network, groups, self.isolate),
+            sandboxes=Sandboxes(options, runtime, self.network, groups, self.network_services.isolate),
             volumes=self.storage.manager,
             objects=objects, watches=ObjectWatches(self.informers, objects, manager.refresh, limit=watches),
             tokens=tokens, images=images, devices=self.devices, claims=claims,
@@ -293,59 +276,6 @@ class Kubelet:
             refuse=self._refuse,
             cgroups=groups,
         )  # fmt: skip
-
-
-def make_runtime(options: Options, clock: Clock) -> Runtime:
-    """The runtime the options name, once it answers."""
-    if options.runtime == "simulated":
-        return SimulatedRuntime(clock)
-    if options.runtime == "cri":
-        return CriRuntime(
-            options.profile, options.node_name, options.runtime_endpoint, Path(options.root_dir), clock,
-            options.runtime_request_timeout,
-        )  # fmt: skip
-    while True:
-        try:
-            return DockerRuntime(
-                options.profile, options.node_name, options.docker_host, timeout=round(options.runtime_request_timeout)
-            )
-        except RuntimeUnavailable as error:
-            _log.warning("%s", error)
-            clock.sleep(1.0)
-
-
-def connect(runtime: Runtime, clock: Clock, ended: threading.Event) -> tuple[Runtime, Info]:
-    """The runtime and what it says of itself, once it answers."""
-    while True:
-        try:
-            return runtime, runtime.info()
-        except RuntimeUnavailable as error:
-            if ended.is_set():
-                raise
-            _log.warning("%s", error)
-            clock.wait(ended, 1.0)
-
-
-def pod_network(options: Options) -> PodNetwork:
-    node = NodeNetwork(options.profile, options.node_name, options.bridge, options.node_ip, options.pod_cidr)
-    if options.network == "own":
-        return OwnPodNetwork(node)
-    if options.network == "docker":
-        return DockerPodNetwork(node, options.engine_network or f"minikube-py-{options.profile}")
-    return UnwiredPodNetwork(options.pod_cidr)
-
-
-def proxy_scope(options: Options, dns_port: int, ports: tuple[HostPort, ...], zone: str = "") -> Scope:
-    """What this node's service proxy looks after."""
-    vip = options.cluster_dns[0] if options.cluster_dns else ""
-    service_cidr = options.service_cluster_ip_range
-    if not service_cidr and vip:
-        service_cidr = str(ipaddress.ip_network(f"{vip}/16", strict=False))
-    return Scope(
-        table_name(options.profile, options.node_name), service_cidr, node=options.node_name, node_ip=options.node_ip,
-        pod_cidr=options.pod_cidr, dns_vip=vip, dns_port=dns_port, host_ports=ports,
-        infrastructure_cidr=options.infrastructure_cidr, balancer_cidr=options.load_balancer_range, zone=zone,
-    )  # fmt: skip
 
 
 def _is_loopback(server: str) -> bool:

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from kubelet.main import Kubelet, make_runtime, parse
+from kubelet.main import Kubelet, parse
 from kubelet.runtime.base import Runtime
+from kubelet.runtime.choose import make_runtime
 from minikube_py.api.clock import REAL
 
 
