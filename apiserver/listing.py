@@ -17,7 +17,8 @@ from apiserver.request import Query
 from apiserver.resources import convert
 from apiserver.resources.row import Row
 from apiserver.storage.base import Compacted
-from apiserver.storage.cache import Page, Store
+from apiserver.storage.cache import Store
+from apiserver.storage.collection import Page
 from minikube_py.api import errors, selectors
 from minikube_py.api.errors import Cause
 from minikube_py.api.selectors import FieldSelector, Selector

@@ -14,10 +14,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import NamedTuple
 
 from apiserver.storage.base import MARK, Backend, Change, Compacted, KeyValue, StoreUnavailable, Watch
-from apiserver.storage.collection import Collection
+from apiserver.storage.collection import Collection, Page
 from apiserver.storage.compactor import Compactor
 from apiserver.storage.readindex import ReadIndex
 from apiserver.storage.stored import FieldsOf, Matcher, Stored, collection_of, encode, splice
@@ -37,16 +36,6 @@ _REPLAY = 1000
 _CATCH_UP_SECONDS = 10.0
 _MARK_AFTER_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
-
-
-class Page(NamedTuple):
-    """`last_key` is where the next page starts after, "" when there is none; `remaining` items follow this page, None
-    when there is no next page or selectors make the number unknown."""
-
-    items: list[Stored]
-    revision: int
-    remaining: int | None
-    last_key: str
 
 
 class _Feed(Watch):

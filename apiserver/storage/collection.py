@@ -11,6 +11,7 @@ import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from apiserver.storage.base import Compacted, end_of
 from apiserver.storage.stored import Matcher, Stored
@@ -19,6 +20,16 @@ from apiserver.storage.subscription import Event, Subscription
 _KEEP_SECONDS = 75.0
 _KEEP_EVENTS = 500
 _MAX_EVENTS = 20_000
+
+
+class Page(NamedTuple):
+    """`last_key` is where the next page starts after, "" when there is none; `remaining` items follow this page, None
+    when there is no next page or selectors make the number unknown."""
+
+    items: list[Stored]
+    revision: int
+    remaining: int | None
+    last_key: str
 
 
 class Collection:
