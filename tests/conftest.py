@@ -108,8 +108,9 @@ def running_apiserver(directory: Path) -> Iterator[APIServer]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
+    """One a file: what other files leave behind (Services, nodes, kinds) would be counted by controllers under test."""
     with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
         yield server
 

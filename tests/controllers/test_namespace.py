@@ -1,9 +1,6 @@
 """Namespaces: what every one holds, and how they go."""
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from minikube_py.api import errors
 from minikube_py.api.gvr import (
@@ -18,16 +15,8 @@ from minikube_py.api.gvr import (
 )
 from minikube_py.api.meta import condition_of
 from minikube_py.client.rest import Client
-from tests.conftest import APIServer, running_apiserver
 from tests.controllers.play import CountingClient, deployment, pod_template, running
 from tests.harness import eventually
-
-
-@pytest.fixture(scope="module")
-def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
-    """An API server of this file's own: other tests' kinds and groups count here."""
-    with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
-        yield server
 
 
 def _namespace(client: Client, name: str) -> str:

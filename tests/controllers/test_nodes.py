@@ -19,17 +19,8 @@ from minikube_py.api.meta import condition_of, is_terminating
 from minikube_py.api.tolerations import Taint, tolerates
 from minikube_py.api.types import Obj
 from minikube_py.client.rest import Client
-from tests.conftest import APIServer, running_apiserver
 from tests.controllers.play import CountingClient, pod_template, running, set_ready
 from tests.harness import eventually
-
-
-@pytest.fixture(scope="module")
-def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
-    """An API server of this file's own: other tests' nodes count here."""
-    with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
-        yield server
-
 
 FAST = Options(node_monitor_period=0.2, node_monitor_grace_period=1.5)
 UNREACHABLE = "node.kubernetes.io/unreachable"
