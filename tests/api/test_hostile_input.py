@@ -116,6 +116,7 @@ def test_managed_fields_survive_what_clients_bring(
 @settings(max_examples=100)
 @given(st.one_of(st.text(max_size=30), st.text("{}[]:,-&*!|>'\"#%@`? \n\tab1", max_size=40), st.binary(max_size=20)))
 def test_any_text_is_yaml_or_refused(text: str | bytes) -> None:
+    """Refused by YAMLError: whatever else is raised, or is no JSON afterwards, fails here."""
     with contextlib.suppress(yaml.YAMLError):
         for document in yaml.load_all(text):
             json.dumps(document)
@@ -126,6 +127,7 @@ def test_any_text_is_yaml_or_refused(text: str | bytes) -> None:
 @settings(max_examples=100)
 @given(st.text("ab=!,()<> inotin/.-_\\", max_size=25))
 def test_any_text_is_a_selector_or_refused(text: str) -> None:
+    """Refused by ValueError: whatever else is raised fails here."""
     with contextlib.suppress(ValueError):
         selectors.parse_labels(text).matches({"a": "b"})
     with contextlib.suppress(ValueError):

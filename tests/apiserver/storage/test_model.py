@@ -154,6 +154,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def run(store: str, examples: int) -> None:
+    """Random histories, judged by the asserts of every rule and invariant of `StoreMachine`."""
     machine = type("Machine", (StoreMachine,), {"store": store})
     run_state_machine_as_test(
         machine,
