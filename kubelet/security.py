@@ -1,15 +1,19 @@
-"""The merged securityContext of pod and container. Pure.
+"""The merged securityContext of pod and container. Pure, but for reading the node's own seccomp profiles.
 
 Who calls it: `container_config`. Invariant: the container's setting wins over the pod's; a container that must not run as root
 is refused here, before anything is created.
 Upstream: pkg/securitycontext/util.go, pkg/kubelet/kuberuntime/security_context.go.
 """
 
+from pathlib import Path
 from typing import Any
 
 from kubelet.errors import ConfigError
 from kubelet.runtime.base import Image, Security
 from minikube_py.api.types import Obj
+
+SECCOMP_PROFILES = Path("/var/lib/kubelet/seccomp")
+"""Where upstream's kubelet looks by default; one place for all nodes of this machine."""
 
 
 def merged(pod: Obj, container: Obj, name: str) -> Any:
@@ -78,7 +82,7 @@ def _profile(pod: Obj, container: Obj, field: str, default: str) -> str:
     kind = profile.get("type", default)
     if kind != "Localhost":
         return str(kind)
-    path = f"/var/lib/kubelet/seccomp/{profile.get('localhostProfile', '')}"
+    path = str(SECCOMP_PROFILES / profile.get("localhostProfile", ""))
     try:
         with open(path) as file:
             return file.read()

@@ -1,7 +1,12 @@
 """Volumes, environment and files of real pods, judged by what a process inside sees."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from kubelet import security
 from kubelet.options import Options
 from minikube_py.api.gvr import CONFIGMAPS, EVENTS, NAMESPACES, PODS, SECRETS, SERVICES, new_object
 from minikube_py.api.types import Obj
@@ -183,6 +188,26 @@ def test_security_context(nodes: Nodes, node: Options, namespace: str) -> None:
     assert "NoNewPrivs:\t1" in output and "Seccomp:\t2" in output
     assert "2000 2777" in output
     assert output.strip().endswith("1")
+
+
+def test_a_seccomp_profile_of_the_nodes_own(
+    nodes: Nodes, node: Options, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "SECCOMP_PROFILES", tmp_path)
+    refused = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
+    (tmp_path / "no-mkdir.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+
+    def context(name: str) -> Obj:
+        return {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": name}}}
+
+    output = told(nodes, node, namespace, "mkdir /x; touch /y && echo touched", fields=context("no-mkdir.json"))
+    assert output == "mkdir: can't create directory '/x': Operation not permitted\ntouched\n"
+    pod = nodes.pod(namespace, node, containers=[container("main", ["sleep", "60"], **context("gone.json"))])
+    waiting = nodes.wait(pod, lambda p: status_of(p, "main").get("state", {}).get("waiting", {}).get("message"))
+    assert status_of(waiting, "main")["state"]["waiting"] == {
+        "reason": "CreateContainerConfigError",
+        "message": f"cannot load seccomp profile '{tmp_path}/gone.json': No such file or directory",
+    }
 
 
 def test_root_is_refused_where_it_must_not_run(nodes: Nodes, node: Options, namespace: str) -> None:
