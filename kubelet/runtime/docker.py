@@ -43,6 +43,8 @@ from kubelet.runtime.base import (
     Summary,
 )
 from kubelet.runtime.docker_stream import DockerLogs, HijackedSession
+from kubelet.runtime.pull_progress import PullProgress
+from minikube_py.api.clock import REAL
 from minikube_py.api.types import Obj
 
 _log = logging.getLogger("kubelet.docker")
@@ -271,10 +273,11 @@ class DockerRuntime:
     def pull_image(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
         repository, tag = parse_repository_tag(reference)
         try:
-            progress = self._api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=auth)
-            for line in progress:
+            told = PullProgress(reference, REAL.monotonic, _log.info)
+            for line in self._api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=auth):
                 if line.get("error"):
                     raise ImageNotFound(str(line["error"]))
+                told.line(line)
         except docker_errors.APIError as error:
             raise ImageNotFound(str(error.explanation or error)) from error
         found = self.image_status(reference)
