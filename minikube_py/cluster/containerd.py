@@ -70,14 +70,13 @@ class Containerd:
         if host.which("containerd") is None:
             host.install(["containerd"])
         if not self._answers():
-            self._start()
-            self._await_answer()
+            self._await_answer(self._start())
         with self.runtime() as runtime:
             missing = [image for image in images.BASE_IMAGES if runtime.image_status(image.name) is None]
         if missing:
             self.load([image_archive.archive(tuple(missing))])
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         cni.install(self.directory / "cni/conf", self.directory / "cni/bin")
         restrict = str(not netns.may_lower_oom_score()).lower()
         self.run.mkdir(parents=True, exist_ok=True)
@@ -87,6 +86,7 @@ class Containerd:
             command = [host.which("containerd") or "containerd", "-c", str(self.directory / "config.toml")]
             daemon = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
         self._pid_file.write_text(str(daemon.pid))
+        return daemon
 
     @property
     def _pid_file(self) -> Path:
@@ -107,10 +107,10 @@ class Containerd:
         except RuntimeFault:
             return False
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, daemon: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if time.monotonic() > deadline or not self.pid():
+        while not self._answers():  # nor is it recognised yet: its command line is empty for a moment
+            if time.monotonic() > deadline or daemon.poll() is not None:
                 raise ClusterError(f"containerd does not answer; see: {self.directory}/containerd.log")
             time.sleep(0.05)
 

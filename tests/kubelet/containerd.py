@@ -12,8 +12,8 @@ from minikube_py.cluster.containerd import Containerd
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator[Containerd]:
     own = Containerd(directory)
-    own.ensure()
     try:
+        own.ensure()
         yield own
     finally:
         with contextlib.suppress(grpc_messages.CallFailed):
