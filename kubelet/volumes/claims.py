@@ -1,11 +1,12 @@
 """From a volume of a pod that is a claim to the PersistentVolume behind it, checked: bound both ways, reachable from this node.
 
 Who calls it: `volumes.manager`, for `persistentVolumeClaim` and `ephemeral` volumes. Invariants: a pod never gets the volume of
-another claim, nor a claim that somebody else happened to call like its ephemeral one; a ReadWriteOncePod volume serves the
-oldest of the pods that want it and nobody else.
+another claim, nor a claim that somebody else happened to call like its ephemeral one; a ReadWriteOncePod volume serves one
+pod until that pod has ended, however old the others are.
 Upstream: pkg/kubelet/volumemanager/populator/desired_state_of_world_populator.go.
 """
 
+import threading
 from collections.abc import Callable, Iterable
 
 from kubelet.errors import VolumeError
@@ -25,6 +26,10 @@ class Claims:
         self, objects: ObjectCache, clock: Clock, node: Callable[[], Obj], pods: Callable[[], Iterable[Obj]]
     ) -> None:
         self._objects, self._clock, self._node, self._pods = objects, clock, node, pods
+        self._lock = threading.Lock()
+        self._holders: dict[
+            tuple[str, str], str
+        ] = {}  # the pod a ReadWriteOncePod volume is for, by namespace and claim
 
     def volume_of(self, pod: Obj, wanted: v.PodClaim, *, starting: bool) -> Obj:
         """The PersistentVolume of a pod's claim. In: `starting` is False once the volume was set up for the pod before.
@@ -67,10 +72,23 @@ class Claims:
         return self._objects.get(plural, namespace, name, self._clock.monotonic())
 
     def _alone(self, pod: Obj, claim: str) -> None:
-        mine = (pod["metadata"].get("creationTimestamp") or "", uid_of(pod))
-        for other in self._pods():
-            if namespace_of(other) != namespace_of(pod) or (other.get("status") or {}).get("phase") in _ENDED:
-                continue
-            older = (other["metadata"].get("creationTimestamp") or "", uid_of(other)) < mine
-            if older and any(used.name == claim for used in v.claims_of(other)):
+        """Who holds the volume keeps it. A free one goes to a pod that runs (this kubelet is a new one), else to the oldest."""
+        key = namespace_of(pod), claim
+        with self._lock:
+            living = {uid_of(other): other for other in self._pods() if _phase(other) not in _ENDED}
+            living[uid_of(pod)] = pod
+            self._holders = {held: uid for held, uid in self._holders.items() if uid in living}
+            wanting = [
+                other for other in living.values()
+                if namespace_of(other) == key[0] and any(used.name == claim for used in v.claims_of(other))
+            ]  # fmt: skip
+            if self._holders.setdefault(key, uid_of(min(wanting, key=_precedence))) != uid_of(pod):
                 raise VolumeError("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+
+
+def _phase(pod: Obj) -> str:
+    return str((pod.get("status") or {}).get("phase", ""))
+
+
+def _precedence(pod: Obj) -> tuple[bool, str, str]:
+    return _phase(pod) != "Running", pod["metadata"].get("creationTimestamp") or "", uid_of(pod)
