@@ -21,11 +21,12 @@ _OLD_LABELS = {
 def _container(path: str, container: Obj) -> list[str]:
     found, seen = [], set()
     for index, item in enumerate(container.get("env") or ()):
-        if item.get("name") in seen:
+        name = item.get("name", "")  # what has none is refused later
+        if name in seen:
             found.append(
-                f'{path}.env[{index}]: hides previous definition of "{item["name"]}", which may be dropped when using apply'
+                f'{path}.env[{index}]: hides previous definition of "{name}", which may be dropped when using apply'
             )
-        seen.add(item.get("name"))
+        seen.add(name)
     ports: dict[tuple[object, ...], int] = {}
     for index, port in enumerate(container.get("ports") or ()):
         key = (port.get("containerPort"), port.get("hostPort"), port.get("hostIP"), port.get("protocol"))
