@@ -231,7 +231,9 @@ def test_what_is_probably_not_meant_is_a_warning() -> None:
         strategy("deployments.apps").warnings(deployed)[1].startswith("spec.template.spec.containers[0].env[1]: hides")
     )
     nameless = strategy("pods").warnings(container(env=[{}, {}]))  # refused besides, in words of its own
-    assert nameless == ['spec.containers[0].env[1]: hides previous definition of "", which may be dropped when using apply']
+    assert nameless == [
+        'spec.containers[0].env[1]: hides previous definition of "", which may be dropped when using apply'
+    ]
 
 
 # ---- generation and status -------------------------------------------------------------------------------------------
